@@ -1,0 +1,188 @@
+// Package gate says when the next call to the Chat API may go.
+//
+// Invariant: for a known quota, the calls that were granted within any window,
+// by all processes together, stay within the quota; while calls are held,
+// nothing is granted but one probe at a time. All state is in Redis, one hash
+// and some lists for each target type, and goes by Redis's clock, so processes
+// share it whatever their own clocks say.
+//
+// It makes no calls, keeps no queue and knows no jobs: who gets a grant, and
+// what an answer means, is decided elsewhere.
+package gate
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Reason is why no calls go: the status document's "blocked".
+type Reason string
+
+// The reasons.
+const (
+	ReasonQuota        Reason = "quota"        // the window is used up, or the API throttles
+	ReasonUnauthorized Reason = "unauthorized" // no token is accepted
+	ReasonUnknownApp   Reason = "unknown_app"  // the API does not know the org, the app or the URL
+	ReasonPlan         Reason = "plan"         // the plan is used up
+)
+
+// Config shapes a gate.
+type Config struct {
+	// Namespace is the prefix of all keys.
+	Namespace string
+	// Quotas are the known limits; a type without any is held only when the API throttles.
+	Quotas Quotas
+	// Margin is added to each window, against calls that overtake each other on
+	// their way to the API.
+	Margin time.Duration
+	// ProbeTimeout is how long one probe keeps others from going: longer than a call may take.
+	ProbeTimeout time.Duration
+}
+
+// DefaultConfig returns a gate without known quotas.
+func DefaultConfig() Config {
+	return Config{Namespace: "crier", Margin: 20 * time.Millisecond, ProbeTimeout: 20 * time.Second}
+}
+
+// Gate grants calls. It is safe for concurrent use.
+type Gate struct {
+	cfg    Config
+	client redis.UniversalClient
+}
+
+// New returns a gate. Gates of one namespace share their state.
+func New(client redis.UniversalClient, cfg Config) *Gate {
+	return &Gate{cfg: cfg, client: client}
+}
+
+// Grant is the answer to "may a call go now?".
+type Grant struct {
+	Go    bool
+	Wait  time.Duration // ask again after it; 0 with Go
+	Held  Reason        // why not; with Go and Probe, what the probe is to find out
+	Probe bool          // report this call's answer in any case
+}
+
+//go:embed grant.lua
+var grantText string
+
+//go:embed report.lua
+var reportText string
+
+var (
+	grantScript  = redis.NewScript(grantText)
+	reportScript = redis.NewScript(reportText)
+)
+
+func (g *Gate) key(targetType, part string) string {
+	return g.cfg.Namespace + ":{gate:" + targetType + "}:" + part
+}
+
+// Ask asks for one call with so many targets: one script, one round trip. A
+// granted call is charged to the quota whether it is made or not.
+func (g *Gate) Ask(ctx context.Context, targetType string, targets int) (Grant, error) {
+	return g.ask(ctx, targetType, targets, g.cfg.Quotas[targetType])
+}
+
+// AskRate asks for one call with so many targets of a job that has a cap of
+// its own, in targets a second.
+func (g *Gate) AskRate(ctx context.Context, job string, targets, cap int) (Grant, error) {
+	return g.ask(ctx, "job:"+job, targets, []Rate{{N: cap, Targets: true, Window: time.Second}})
+}
+
+func (g *Gate) ask(ctx context.Context, subject string, targets int, rates []Rate) (Grant, error) {
+	keys := []string{g.key(subject, "state")}
+	args := []any{g.cfg.ProbeTimeout.Microseconds()}
+	for _, r := range rates {
+		unit, cost := "calls:", 1
+		if r.Targets {
+			unit, cost = "targets:", targets
+		}
+		keys = append(keys, g.key(subject, unit+r.Window.String()))
+		args = append(args, (r.Window + g.cfg.Margin).Microseconds(), r.N, min(cost, r.N))
+	}
+	reply, err := grantScript.Run(ctx, g.client, keys, args...).Slice()
+	if err != nil {
+		return Grant{}, fmt.Errorf("gate: ask: %w", err)
+	}
+	if len(reply) != 4 {
+		return Grant{}, fmt.Errorf("gate: ask: reply of %d parts", len(reply))
+	}
+	wait, _ := reply[1].(int64)
+	held, _ := reply[2].(string)
+	return Grant{
+		Go:    reply[0] == int64(1),
+		Wait:  time.Duration(wait) * time.Microsecond,
+		Held:  Reason(held),
+		Probe: reply[3] == int64(1),
+	}, nil
+}
+
+// Hold is what an answer asks of all calls of its target type.
+type Hold struct {
+	Reason Reason
+	Base   time.Duration // the first hold; doubles with every probe that fails
+	Max    time.Duration // the longest
+	Asked  time.Duration // what the API asked for, 0 = nothing: the hold is at least as long
+}
+
+// Report tells the gate of a granted call that was answered in a way that asks
+// for a hold. It returns how long calls are held now.
+func (g *Gate) Report(ctx context.Context, targetType string, probe bool, h Hold) (time.Duration, error) {
+	return g.report(ctx, targetType, string(h.Reason), probe, h)
+}
+
+// Passed tells the gate that a probe was answered in a way that asks for no
+// hold: calls go again.
+func (g *Gate) Passed(ctx context.Context, targetType string) error {
+	_, err := g.report(ctx, targetType, "ok", true, Hold{})
+	return err
+}
+
+func (g *Gate) report(ctx context.Context, targetType, verdict string, probe bool, h Hold) (time.Duration, error) {
+	flag := ""
+	if probe {
+		flag = "1"
+	}
+	us, err := reportScript.Run(ctx, g.client, []string{g.key(targetType, "state")},
+		verdict, flag, h.Base.Microseconds(), h.Max.Microseconds(), h.Asked.Microseconds()).Int64()
+	if err != nil {
+		return 0, fmt.Errorf("gate: report: %w", err)
+	}
+	return time.Duration(us) * time.Microsecond, nil
+}
+
+// Block says why calls stand still.
+type Block struct {
+	Reason Reason // "" = they do not
+	Since  time.Time
+}
+
+// Blocked reports whether calls of a target type stand still: held, or waiting
+// more than a second for their window.
+func (g *Gate) Blocked(ctx context.Context, targetType string) (Block, error) {
+	state, err := g.client.HGetAll(ctx, g.key(targetType, "state")).Result()
+	if err != nil {
+		return Block{}, fmt.Errorf("gate: blocked: %w", err)
+	}
+	us := func(field string) time.Time {
+		n, _ := strconv.ParseInt(state[field], 10, 64) // absent: long ago
+		return time.UnixMicro(n).UTC()
+	}
+	if state["reason"] != "" {
+		return Block{Reason: Reason(state["reason"]), Since: us("since")}, nil
+	}
+	now, err := g.client.Time(ctx).Result()
+	if err != nil {
+		return Block{}, fmt.Errorf("gate: blocked: %w", err)
+	}
+	if us("paced").After(now) {
+		return Block{Reason: ReasonQuota, Since: us("paced_since")}, nil
+	}
+	return Block{}, nil
+}

@@ -1,0 +1,32 @@
+-- Claims the next due segment of a running job. Repeating a call with the same claim gives the same segment.
+-- KEYS[1] job  KEYS[2] free  KEYS[3] held  KEYS[4] names  KEYS[5] out  KEYS[6] log
+-- ARGV[1] claim: the fencing token, "owner/number"
+-- Answers {state, segment, names, outcome codes, log}; {state} where no segment is due;
+-- {} where there is no such job.
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then return {} end
+local segment
+local held = redis.call('HGETALL', KEYS[3])
+for i = 2, #held, 2 do
+  if held[i] == ARGV[1] then segment = held[i - 1] end
+end
+if not segment then
+  if state ~= 'running' then return {state} end
+  local t = redis.call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  local upto, expires = now, tonumber(redis.call('HGET', KEYS[1], 'expires_at') or 0)
+  if expires > 0 and expires <= now then upto = '+inf' end -- nothing left to wait for
+  segment = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', upto, 'LIMIT', 0, 1)[1]
+  if not segment then return {state} end
+  redis.call('ZREM', KEYS[2], segment)
+  redis.call('HSET', KEYS[3], segment, ARGV[1])
+  redis.call('HSETNX', KEYS[1], 'started', now)
+end
+local number, base, count = string.match(segment, '^(%d+):(%d+):(%d+)$')
+return {
+  state,
+  segment,
+  redis.call('HGET', KEYS[4], number) or '',
+  redis.call('GETRANGE', KEYS[5], base, base + count - 1),
+  redis.call('HGET', KEYS[6], number) or '',
+}

@@ -1,0 +1,165 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// State is where a job is in its life.
+type State string
+
+// The states. A job is visible from StateRunning (or StateScheduled) on.
+const (
+	StateLoading   State = "loading"
+	StateScheduled State = "scheduled"
+	StateRunning   State = "running"
+	StatePaused    State = "paused"
+	StateFinished  State = "finished"
+	StateCancelled State = "cancelled"
+)
+
+// States lists them all in the order of a job's life.
+func States() []State {
+	return []State{StateLoading, StateScheduled, StateRunning, StatePaused, StateFinished, StateCancelled}
+}
+
+// Ended reports whether nothing more will happen to the job.
+func (s State) Ended() bool { return s == StateFinished || s == StateCancelled }
+
+// Job is a job's record without its targets.
+type Job struct {
+	Spec // without the document: see Ledger.Document
+
+	State     State
+	Total     int64
+	Pending   int64
+	Sent      int64
+	Failed    int64
+	Unknown   int64
+	Cancelled int64
+	Resent    int64 // targets sent again after a lost answer, once for each time
+	Calls     int64 // calls that got an answer, or may have been carried out
+	Throttled int64 // calls refused for a quota
+
+	Created, Started, Finished time.Time // zero where it has not happened
+
+	Reasons map[string]int64 // why targets were not sent: Code.Reason -> targets
+}
+
+// Job reads a job's record. ErrNotFound where there is none.
+func (l *Ledger) Job(ctx context.Context, id string) (Job, error) {
+	fields, err := l.client.HGetAll(ctx, l.keys(id).job).Result()
+	if err != nil {
+		return Job{}, fmt.Errorf("ledger: job: %w", err)
+	}
+	if len(fields) == 0 {
+		return Job{}, fmt.Errorf("ledger: job %q: %w", id, ErrNotFound)
+	}
+	return parseJob(id, fields), nil
+}
+
+// Document reads the canonical document that the job was made with, without id
+// and targets. ErrNotFound where it is gone.
+func (l *Ledger) Document(ctx context.Context, id string) ([]byte, error) {
+	doc, err := l.client.Get(ctx, l.keys(id).doc).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("ledger: document of job %q: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ledger: document: %w", err)
+	}
+	return doc, nil
+}
+
+// Expired reports whether the job's time is over.
+func (j Job) Expired(now time.Time) bool { return !j.ExpiresAt.IsZero() && !now.Before(j.ExpiresAt) }
+
+const reasonPrefix = "r:"
+
+func parseJob(id string, fields map[string]string) Job {
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(fields[name], 10, 64) // absent counts are 0
+		return n
+	}
+	at := func(name string) time.Time {
+		if ms := number(name); ms > 0 {
+			return time.UnixMilli(ms).UTC()
+		}
+		return time.Time{}
+	}
+	job := Job{
+		Spec: Spec{
+			ID: id, Name: fields["name"], TargetType: fields["type"], Urgent: fields["priority"] == "urgent",
+			Weight: int(number("weight")), Hold: fields["hold"] != "", MaxRate: int(number("max_rate")),
+			SendAt: at("send_at"), ExpiresAt: at("expires_at"), ResendOf: fields["resend_of"],
+		},
+		State: State(fields["state"]),
+		Total: number("total"), Pending: number("pending"), Sent: number("sent"), Failed: number("failed"),
+		Unknown: number("unknown"), Cancelled: number("cancelled"), Resent: number("resent"),
+		Calls: number("calls"), Throttled: number("throttled"),
+		Created: at("created"), Started: at("started"), Finished: at("finished"),
+		Reasons: map[string]int64{},
+	}
+	for name := range fields {
+		if reason, ok := strings.CutPrefix(name, reasonPrefix); ok && number(name) > 0 {
+			job.Reasons[reason] = number(name)
+		}
+	}
+	return job
+}
+
+// Jobs reads the records of all jobs, the newest first. Entries whose job is
+// gone are passed over.
+func (l *Ledger) Jobs(ctx context.Context) iter.Seq2[Job, error] {
+	return func(yield func(Job, error) bool) {
+		const page = 100
+		for start := int64(0); ; start += page {
+			ids, err := l.client.ZRevRange(ctx, l.indexKey(), start, start+page-1).Result()
+			if err != nil {
+				yield(Job{}, fmt.Errorf("ledger: jobs: %w", err))
+				return
+			}
+			jobs, err := l.readJobs(ctx, ids)
+			if err != nil {
+				yield(Job{}, err)
+				return
+			}
+			for _, job := range jobs {
+				if !yield(job, nil) {
+					return
+				}
+			}
+			if len(ids) < page {
+				return
+			}
+		}
+	}
+}
+
+// readJobs reads the records of those jobs that exist.
+func (l *Ledger) readJobs(ctx context.Context, ids []string) ([]Job, error) {
+	cmds := make([]*redis.MapStringStringCmd, len(ids))
+	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			cmds[i] = p.HGetAll(ctx, l.keys(id).job)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ledger: jobs: %w", err)
+	}
+	jobs := make([]Job, 0, len(ids))
+	for i, id := range ids {
+		if fields := cmds[i].Val(); len(fields) > 0 {
+			jobs = append(jobs, parseJob(id, fields))
+		}
+	}
+	return jobs, nil
+}

@@ -1,0 +1,162 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+)
+
+// Segment is a claimed slice of a job's targets. Its methods are safe for
+// concurrent use: batches of one segment are recorded side by side, and what
+// waits while a checkpoint is on its way goes along with the next.
+type Segment struct {
+	JobID string
+	Name  string // of the segment within its job
+	Count int    // targets
+	Lines []byte // the targets, each ended by a newline
+
+	ledger *Ledger
+	job    Job
+	claim  string
+	base   int     // index of the first target in the job
+	ends   []int32 // end of each target's line in Lines
+
+	mu      sync.Mutex
+	codes   []Code
+	tries   []Try // nil until a target was tried and is pending again
+	seq     int   // of the last checkpoint
+	waiting *checkpoint
+	writing bool
+}
+
+// Claim takes the next due segment of a running job, or nil where none is due.
+// The state says why: a job that is not running has nothing to claim.
+// Repeat a failed call with the same token (see Token): it may have succeeded.
+func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, State, error) {
+	k := l.keys(job.ID)
+	reply, err := claimScript.Run(ctx, l.client, []string{k.job, k.free, k.held, k.names, k.out, k.log}, token).StringSlice()
+	if err != nil {
+		return nil, "", fmt.Errorf("ledger: claim: %w", err)
+	}
+	switch len(reply) {
+	case 0:
+		return nil, "", fmt.Errorf("ledger: claim: job %q: %w", job.ID, ErrNotFound)
+	case 1:
+		return nil, State(reply[0]), nil
+	}
+	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token}
+	if _, s.base, s.Count, err = parseSegmentName(s.Name); err != nil {
+		return nil, "", err
+	}
+	if s.Lines, err = l.unpack([]byte(reply[2])); err != nil {
+		return nil, "", err
+	}
+	if s.ends = lineEnds(s.Lines); len(s.ends) != s.Count {
+		return nil, "", fmt.Errorf("ledger: segment %s of job %q holds %d names", s.Name, job.ID, len(s.ends))
+	}
+	s.codes = make([]Code, s.Count)
+	for i, c := range []byte(reply[3]) {
+		s.codes[i] = Code(c)
+	}
+	if err := s.replay(reply[4]); err != nil {
+		return nil, "", err
+	}
+	return s, State(reply[0]), nil
+}
+
+// Token returns a new fencing token for Claim.
+func (l *Ledger) Token() string { return l.nextClaim() }
+
+func lineEnds(lines []byte) []int32 {
+	ends := make([]int32, 0, 1+len(lines)/16)
+	for at := 0; at < len(lines); {
+		n := bytes.IndexByte(lines[at:], '\n')
+		if n < 0 {
+			n = len(lines) - at
+		}
+		ends = append(ends, int32(at+n))
+		at += n + 1
+	}
+	return ends
+}
+
+// Target returns the name of the target with index i.
+func (s *Segment) Target(i int32) []byte {
+	from := int32(0)
+	if i > 0 {
+		from = s.ends[i-1] + 1
+	}
+	return s.Lines[from:s.ends[i]]
+}
+
+// replay rebuilds what is known of earlier attempts from the log.
+func (s *Segment) replay(log string) error {
+	if log == "" {
+		return nil
+	}
+	s.tries = make([]Try, s.Count)
+	return readLog(log, func(e Entry) error {
+		for i := range e.indexes(s.Count) {
+			s.tries[i].add(e)
+		}
+		return nil
+	})
+}
+
+// Pending calls yield for each target that is still to be dealt with: its
+// index, its code and what is known of earlier attempts.
+func (s *Segment) Pending(yield func(i int32, c Code, try Try)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, c := range s.codes {
+		if c.final() {
+			continue
+		}
+		var try Try
+		if s.tries != nil {
+			try = s.tries[i]
+		}
+		yield(int32(i), c, try)
+	}
+}
+
+// PendingCount returns the number of targets still to be dealt with.
+func (s *Segment) PendingCount() (n int) {
+	s.Pending(func(int32, Code, Try) { n++ })
+	return n
+}
+
+// Release gives the segment up. Targets that are still pending can be claimed
+// again after the delay, by anyone. Losing the claim before is no error.
+func (s *Segment) Release(ctx context.Context, delayMS int64) error {
+	delay := ""
+	if s.PendingCount() > 0 {
+		delay = strconv.FormatInt(max(delayMS, 0), 10)
+	}
+	return s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay)
+}
+
+func (l *Ledger) release(ctx context.Context, id, segment, claim, delay string) error {
+	k := l.keys(id)
+	if err := releaseScript.Run(ctx, l.client, []string{k.held, k.free}, segment, claim, delay).Err(); err != nil {
+		return fmt.Errorf("ledger: release: %w", err)
+	}
+	return nil
+}
+
+// Late reports targets of a call that was answered with success after the
+// claim was lost. It returns how many of them became sent by that.
+func (s *Segment) Late(ctx context.Context, index []int32, attempts int) (int, error) {
+	k := s.ledger.keys(s.JobID)
+	args := []any{s.Name, s.base, attempts}
+	for from, n := range runs(index) {
+		args = append(args, from, n)
+	}
+	n, err := lateScript.Run(ctx, s.ledger.client, []string{k.job, k.out, k.log, k.held}, args...).Int()
+	if err != nil {
+		return 0, fmt.Errorf("ledger: late answer: %w", err)
+	}
+	return n, nil
+}

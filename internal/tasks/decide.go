@@ -1,0 +1,292 @@
+package tasks
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"crier/internal/apiclient"
+	"crier/internal/gate"
+	"crier/internal/ledger"
+)
+
+// batch is some targets of a segment that share their history and go in one call.
+type batch struct {
+	lines []byte  // names, each ended by a newline
+	index []int32 // of these names in the segment
+	history
+}
+
+// history is what targets have been through together.
+type history struct {
+	code     ledger.Code // a pending one: Lost and Doubtful tell that an answer was lost
+	attempts int         // calls that failed so far
+	failed   time.Time   // when the first of them did; zero = none
+}
+
+func (h history) lost() bool { return h.code == ledger.Lost || h.code == ledger.Doubtful }
+
+// refused is the code of such targets after a call that was certainly not carried out.
+func (h history) refused() ledger.Code {
+	if h.lost() {
+		return ledger.Doubtful
+	}
+	return ledger.Refused
+}
+
+// Policy bounds the attempts on one target.
+type Policy struct {
+	MaxAttempts int           // 0 = no cap
+	GiveUpAfter time.Duration // from the target's own first failed attempt; 0 = never
+}
+
+// missingAttempts is how often targets are sent again that a 200 does not
+// mention: its answer was not lost, the API just does not say.
+const missingAttempts = 3
+
+// next is what to do with targets of a batch that are still pending.
+type next int
+
+const (
+	nothing next = iota // all are settled
+	retry               // the same again, after a delay
+	recut               // again in smaller batches
+)
+
+// decision is everything that follows from one answer.
+type decision struct {
+	result  string          // for logs and metrics
+	updates []ledger.Update // what became of the targets
+	next    next
+	left    batch           // the targets that are still pending, with their history
+	delay   time.Duration   // before the next attempt
+	most    int             // with recut: targets of a batch from now on
+	hold    *gate.Hold      // what the answer means for all other calls
+	scope   apiclient.Scope // with a throttled call, the quota that refused it
+	learned int             // a limit that the API has told, 0 = none
+}
+
+// throttled is 1 if the call was refused for a quota.
+func (d decision) throttled() int {
+	if d.scope != "" {
+		return 1
+	}
+	return 0
+}
+
+// decide is the one place in which an answer of the Chat API becomes an
+// outcome. Every kind of answer has one row. It looks at nothing but its
+// arguments; now is the time of the answer.
+func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy, now time.Time) decision {
+	if err == nil {
+		return accepted(b, answer, holdLost)
+	}
+	var e *apiclient.Error
+	if !errors.As(err, &e) {
+		e = &apiclient.Error{Kind: apiclient.KindUnknown, Err: err} // not from Send: nothing is known
+	}
+	detail := detailOf(e)
+	switch e.Kind {
+	case apiclient.KindRejected:
+		return orSplit(b, ledger.Rejected, detail)
+	case apiclient.KindTooLarge:
+		return orSplit(b, ledger.TooLarge, detail)
+	case apiclient.KindTooMany:
+		if e.Limit < 1 || e.Limit >= len(b.index) {
+			return orSplit(b, ledger.Rejected, detail)
+		}
+		d := waits(b, string(e.Kind), nil)
+		d.next, d.most, d.learned = recut, e.Limit, e.Limit
+		return d
+	case apiclient.KindNotAllowed:
+		return ends(b, ledger.NotAllowed, detail)
+	case apiclient.KindUnsupported:
+		return ends(b, ledger.Unsupported, detail)
+	case apiclient.KindThrottled:
+		hold := &gate.Hold{Reason: gate.ReasonQuota, Base: 250 * time.Millisecond, Max: 10 * time.Second, Asked: e.RetryAfter}
+		if e.Scope == apiclient.ScopeTargets { // windows of up to a minute
+			hold.Base, hold.Max = time.Second, 30*time.Second
+		}
+		d := waits(b, string(e.Kind), hold)
+		d.scope = e.Scope
+		return d
+	case apiclient.KindUnauthorized:
+		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonUnauthorized, Base: 5 * time.Second, Max: time.Minute, Asked: e.RetryAfter})
+	case apiclient.KindUnknownApp:
+		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonUnknownApp, Base: 5 * time.Second, Max: time.Minute, Asked: e.RetryAfter})
+	case apiclient.KindPlan:
+		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonPlan, Base: time.Minute, Max: 10 * time.Minute, Asked: e.RetryAfter})
+	case apiclient.KindUnavailable:
+		return fails(b, ledger.Refused, e, p, now)
+	default: // apiclient.KindUnknown
+		if holdLost {
+			return ends(b, ledger.AnswerLost, detail)
+		}
+		return fails(b, ledger.Lost, e, p, now)
+	}
+}
+
+// accepted sorts the targets of a 200.
+func accepted(b batch, answer apiclient.Answer, holdLost bool) decision {
+	d := decision{result: "sent"}
+	calls := b.attempts + 1
+	skip := make(map[int]bool, len(answer.Failed)+len(answer.Missing))
+	for _, f := range answer.Failed {
+		skip[f.Index] = true
+		d.result = "partly_sent"
+		d.updates = append(d.updates, ledger.Update{
+			Index: b.index[f.Index : f.Index+1], Code: ledger.Rejected, Attempts: calls, Detail: f.Text,
+		})
+	}
+	if len(answer.Missing) > 0 {
+		d.result = "partly_sent"
+		for _, i := range answer.Missing {
+			skip[i] = true
+		}
+		code := ledger.AnswerLost
+		if !holdLost && calls < missingAttempts {
+			code, d.next = ledger.Lost, retry
+			d.left = b.only(answer.Missing)
+			d.left.attempts, d.left.code = calls, code
+			d.delay = delayAfter(calls)
+		}
+		d.updates = append(d.updates, ledger.Update{
+			Index: b.only(answer.Missing).index, Code: code, Attempts: calls, Detail: "the answer did not mention it",
+		})
+	}
+	sent := ledger.Update{Index: b.index, Code: ledger.Sent, Attempts: calls, IDs: answer.IDs}
+	if len(skip) > 0 {
+		sent.Index, sent.IDs = nil, nil
+		for i, at := range b.index {
+			if !skip[i] {
+				sent.Index = append(sent.Index, at)
+				if answer.IDs != nil {
+					sent.IDs = append(sent.IDs, answer.IDs[i])
+				}
+			}
+		}
+	}
+	d.updates = append(d.updates, sent)
+	return d
+}
+
+// ends settles all targets of the batch.
+func ends(b batch, code ledger.Code, detail string) decision {
+	return decision{
+		result:  code.Reason(),
+		updates: []ledger.Update{{Index: b.index, Code: code, Attempts: b.attempts + 1, Detail: detail}},
+	}
+}
+
+// orSplit settles a single target; of several, any one may be the cause, so
+// the call is made again in halves until it is found.
+func orSplit(b batch, code ledger.Code, detail string) decision {
+	if len(b.index) == 1 {
+		return ends(b, code, detail)
+	}
+	d := waits(b, code.Reason(), nil)
+	d.next, d.most = recut, (len(b.index)+1)/2
+	return d
+}
+
+// waits keeps the targets for the same call again; the attempt does not count,
+// since its cause was none of theirs.
+func waits(b batch, result string, hold *gate.Hold) decision {
+	b.code = b.refused()
+	return decision{
+		result: result, next: retry, left: b, hold: hold,
+		updates: []ledger.Update{{Index: b.index, Code: b.code, Attempts: b.attempts}},
+	}
+}
+
+// fails counts an attempt against the targets and tries again later, unless
+// the policy gives them up.
+func fails(b batch, code ledger.Code, e *apiclient.Error, p Policy, now time.Time) decision {
+	if b.code = b.refused(); code == ledger.Lost {
+		b.code = code
+	}
+	if b.failed.IsZero() {
+		b.failed = now
+	}
+	b.attempts++
+	if p.MaxAttempts > 0 && b.attempts >= p.MaxAttempts || p.GiveUpAfter > 0 && now.Sub(b.failed) >= p.GiveUpAfter {
+		end := ledger.GaveUp
+		if b.lost() {
+			end = ledger.AnswerLost
+		}
+		b.attempts-- // ends counts this one
+		return ends(b, end, detailOf(e))
+	}
+	return decision{
+		result: string(e.Kind), next: retry, left: b, delay: max(delayAfter(b.attempts), e.RetryAfter),
+		updates: []ledger.Update{{Index: b.index, Code: b.code, Attempts: b.attempts, Detail: detailOf(e)}},
+	}
+}
+
+// take cuts the first n targets off a batch.
+func (b batch) take(n int) (first, rest batch) {
+	end := 0
+	for range n {
+		end += bytes.IndexByte(b.lines[end:], '\n') + 1
+	}
+	first, rest = b, b
+	first.lines, rest.lines = b.lines[:end], b.lines[end:]
+	first.index, rest.index = b.index[:n], b.index[n:]
+	return first, rest
+}
+
+// split cuts a batch into parts of at most so many targets, which stay apart.
+func (b batch) split(most int) (parts []batch) {
+	for len(b.index) > most {
+		var first batch
+		first, b = b.take(most)
+		parts = append(parts, first)
+	}
+	return append(parts, b)
+}
+
+// only returns the batch reduced to the targets with these places in it, ascending.
+func (b batch) only(places []int) batch {
+	kept := b
+	kept.lines, kept.index = nil, nil
+	i := 0
+	for line := range bytes.Lines(b.lines) {
+		if len(kept.index) < len(places) && places[len(kept.index)] == i {
+			kept.lines = append(kept.lines, line...)
+			kept.index = append(kept.index, b.index[i])
+		}
+		i++
+	}
+	return kept
+}
+
+// detailOf is what result rows say about an answer: the API's own words.
+func detailOf(e *apiclient.Error) string {
+	text := strings.TrimPrefix(e.Error(), "apiclient: send: ")
+	if e.Description != "" {
+		text += ": " + e.Description
+	}
+	return text
+}
+
+// delayAfter returns how long to wait after so many failed attempts:
+// exponential, spread over the whole interval, at most five minutes.
+func delayAfter(attempts int) time.Duration {
+	b := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(firstDelay), backoff.WithMultiplier(2),
+		backoff.WithRandomizationFactor(1), backoff.WithMaxInterval(longestDelay), backoff.WithMaxElapsedTime(0),
+	)
+	delay := b.NextBackOff()
+	for range min(attempts, 32) - 1 {
+		delay = b.NextBackOff()
+	}
+	return delay
+}
+
+const (
+	firstDelay   = 250 * time.Millisecond
+	longestDelay = 5 * time.Minute
+)

@@ -1,0 +1,268 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"crier/internal/chunker"
+	"crier/internal/ledger"
+)
+
+const (
+	// slice is how long a slot works for a job before it goes back to the end
+	// of the queue, so that other jobs get their turn.
+	slice = 3 * time.Second
+	// window is how many batches of a segment are offered at once.
+	window = 8
+)
+
+// slot works on one job for one slice: it claims a segment, delivers it, and
+// claims the next.
+type slot struct {
+	*Worker
+	job      ledger.Job
+	document Document
+	dispatch *dispatcher
+	stop     context.Context // ended: make no new calls
+	log      *slog.Logger
+	once     sync.Once // for what is said of a job's end
+}
+
+// handle is the asynq handler of a slot token. Whether the token was real,
+// spare, or served before does not matter: the ledger knows what is left.
+func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
+	id := string(task.Payload())
+	stop, cancel := context.WithTimeout(ctx, slice)
+	defer cancel()
+	defer context.AfterFunc(w.draining, cancel)()
+
+	job, err := w.ledger.Job(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) || err == nil && job.State != ledger.StateRunning {
+		return nil // a spare token
+	}
+	var text []byte
+	if err == nil {
+		text, err = w.ledger.Document(ctx, id)
+	}
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil // finished meanwhile
+	}
+	if err != nil {
+		return err // asynq brings the token back in a second
+	}
+	document, err := ParseDocument(text)
+	if err != nil {
+		w.log.Error("a stored job cannot be read", "job", id, "error", err)
+		return err
+	}
+	s := &slot{
+		Worker: w, job: job, document: document, dispatch: w.bulk, stop: stop,
+		log: w.log.With("job", id),
+	}
+	if job.Urgent {
+		s.dispatch = w.urgent
+	}
+	if left := s.work(); left {
+		return w.queue.PutTokens(context.WithoutCancel(ctx), id, job.Urgent, 1)
+	}
+	return nil
+}
+
+// work claims and delivers segments until none is due or the slot's time is
+// over; then it reports that there may be more.
+func (s *slot) work() (left bool) {
+	for s.stop.Err() == nil {
+		segment, err := s.claim()
+		if err != nil {
+			s.log.Error("no segment could be claimed", "error", err)
+			return !errors.Is(err, ledger.ErrNotFound)
+		}
+		if segment == nil {
+			return false
+		}
+		s.deliver(segment)
+	}
+	return true
+}
+
+// claim repeats a failed claim with the same token until Redis has answered:
+// giving up would leave a segment that is claimed by the living and worked on
+// by nobody.
+func (s *slot) claim() (*ledger.Segment, error) {
+	token := s.ledger.Token()
+	for {
+		segment, _, err := s.ledger.Claim(s.recording, s.job, token)
+		if err == nil || errors.Is(err, ledger.ErrNotFound) || s.recording.Err() != nil {
+			return segment, err
+		}
+		s.log.Warn("Redis does not answer a claim", "error", err)
+		pause(s.recording, time.Second)
+	}
+}
+
+// deliver sends the pending targets of a segment and releases it.
+func (s *slot) deliver(segment *ledger.Segment) {
+	delay := time.Duration(0)
+	defer func() { s.release(segment, delay) }() // in a panic, too
+	todo, err := s.takeOver(segment)
+	if err != nil {
+		s.log.Warn("a segment's claim is lost, others go on with it", "segment", segment.Name, "error", err)
+		return
+	}
+	c, err := newCampaign(s.document, s.limits())
+	if err != nil {
+		s.log.Error("the message fits no call any more", "error", err)
+		delay = time.Minute
+		return
+	}
+	delay = s.sendAll(&c, segment, todo)
+	if s.job.Expired(time.Now()) {
+		s.expire(segment)
+	}
+}
+
+// sendAll makes calls, several at a time, until nothing is left to do or the
+// time is over. It returns when targets that are still pending may be tried again.
+func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (delay time.Duration) {
+	stop, cancel := context.WithCancel(s.stop)
+	defer cancel()
+	if !s.job.ExpiresAt.IsZero() {
+		stop, cancel = context.WithDeadline(stop, s.job.ExpiresAt)
+		defer cancel()
+	}
+	type result struct {
+		decision
+		err error
+	}
+	results := make(chan result)
+	for running := 0; ; running-- {
+		for len(todo) > 0 && running < window && stop.Err() == nil {
+			var b batch
+			var cut chunker.Batch
+			var err error
+			if b, cut, todo, err = c.next(todo); err != nil {
+				s.log.Error("a target fits no call any more", "segment", segment.Name, "error", err)
+				delay = time.Minute
+				break
+			}
+			running++
+			go func() {
+				d, err := s.batch(stop, c, segment, b, cut)
+				results <- result{d, err}
+			}()
+		}
+		if running == 0 {
+			return delay
+		}
+		r := <-results
+		switch {
+		case r.err != nil:
+			cancel() // nothing of this segment is ours to send any more
+		case r.next == recut:
+			todo = append(r.left.split(r.most), todo...)
+		case r.next == retry && (delay == 0 || r.delay < delay):
+			delay = r.delay
+		}
+	}
+}
+
+// takeOver settles what a former owner left in flight and returns all pending
+// targets in groups of the same history.
+func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
+	var adrift []ledger.Update
+	segment.Pending(func(i int32, code ledger.Code, try ledger.Try) {
+		h := history{code, try.Attempts, try.FirstFailed}
+		if code == ledger.InFlight {
+			if h = h.adrift(time.Now()); s.job.Hold {
+				h.code = ledger.AnswerLost
+			}
+			if n := len(adrift); n == 0 || adrift[n-1].Attempts != h.attempts {
+				adrift = append(adrift, ledger.Update{Code: h.code, Attempts: h.attempts, Detail: "the worker ended before it had recorded the answer"})
+			}
+			last := &adrift[len(adrift)-1]
+			last.Index = append(last.Index, i)
+		}
+		if h.code == ledger.AnswerLost {
+			return
+		}
+		if n := len(todo); n == 0 || todo[n-1].history != h {
+			todo = append(todo, batch{history: h})
+		}
+		b := &todo[len(todo)-1]
+		b.lines = append(append(b.lines, segment.Target(i)...), '\n')
+		b.index = append(b.index, i)
+	})
+	if len(adrift) > 0 {
+		s.log.Warn("calls of a worker that is gone may have been carried out", "segment", segment.Name)
+	}
+	_, err = segment.Commit(s.recording, ledger.Tally{}, adrift...)
+	for _, u := range adrift {
+		s.metrics.outcome(s.job, u)
+	}
+	return todo, err
+}
+
+// adrift is the history of targets that a former owner left in flight.
+func (h history) adrift(now time.Time) history {
+	if h.code = ledger.Lost; h.failed.IsZero() {
+		h.failed = now.Truncate(time.Millisecond) // the same for all that are found together
+	}
+	h.attempts++
+	return h
+}
+
+// next cuts one batch off the work to do.
+func (c *campaign) next(todo []batch) (batch, chunker.Batch, []batch, error) {
+	cut, _, err := c.cut.Next(todo[0].lines)
+	if err != nil {
+		return batch{}, cut, todo, err
+	}
+	b, rest := todo[0].take(cut.Count)
+	if len(rest.index) == 0 {
+		return b, cut, todo[1:], nil
+	}
+	todo[0] = rest
+	return b, cut, todo, nil
+}
+
+// expire ends what is still pending when the job's time is over.
+func (s *slot) expire(segment *ledger.Segment) {
+	u := ledger.Update{Code: ledger.Expired, Detail: "expires_at passed"}
+	segment.Pending(func(i int32, _ ledger.Code, try ledger.Try) {
+		u.Index = append(u.Index, i)
+		u.Attempts = max(u.Attempts, try.Attempts)
+	})
+	state, err := segment.Commit(s.recording, ledger.Tally{}, u)
+	if err != nil {
+		s.log.Warn("a segment's claim is lost, others go on with it", "segment", segment.Name, "error", err)
+		return
+	}
+	s.metrics.outcome(s.job, u)
+	s.noteState(state)
+}
+
+// release gives the segment up, come what may: repeated until Redis has
+// answered, or this process ends and its claims lapse.
+func (s *slot) release(segment *ledger.Segment, delay time.Duration) {
+	for {
+		err := segment.Release(s.recording, delay.Milliseconds())
+		if err == nil || s.recording.Err() != nil {
+			return
+		}
+		s.log.Warn("Redis does not answer a release", "error", err)
+		pause(s.recording, time.Second)
+	}
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

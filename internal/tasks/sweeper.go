@@ -1,0 +1,130 @@
+package tasks
+
+import (
+	"context"
+	"time"
+
+	"crier/internal/ledger"
+)
+
+// sweeper keeps running jobs running, whatever was lost. Every second one
+// process of the fleet looks at all jobs that have not ended: it frees
+// segments whose owners are gone, puts missing slot tokens back on the queue,
+// and starts jobs whose time has come. Everything it does may safely be done
+// twice.
+type sweeper struct {
+	*Worker
+	calm   time.Time // since when Redis has answered without a break
+	cursor uint64    // of the walk over the job index
+}
+
+func newSweeper(w *Worker) *sweeper { return &sweeper{Worker: w} }
+
+const sweepEvery = time.Second
+
+func (s *sweeper) run() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.draining.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(s.draining, 10*time.Second)
+		if err := s.sweep(ctx); err != nil {
+			s.calm = time.Time{}
+			if s.draining.Err() == nil {
+				s.log.Warn("a sweep failed, the next one follows", "error", err)
+			}
+		}
+		cancel()
+	}
+}
+
+func (s *sweeper) sweep(ctx context.Context) error {
+	alive, err := s.ledger.Alive(ctx)
+	if err != nil {
+		return err
+	}
+	if s.calm.IsZero() {
+		s.calm = time.Now()
+	}
+	// The lock lapses before the next tick: whoever comes first then has it.
+	mine, err := s.ledger.TryLock(ctx, "sweeper", sweepEvery*9/10)
+	if err != nil || !mine {
+		return err
+	}
+	active, err := s.ledger.Active(ctx)
+	if err != nil {
+		return err
+	}
+	oldest := map[bool]time.Time{}
+	for _, urgent := range []bool{false, true} {
+		if oldest[urgent], err = s.queue.oldest(urgent); err != nil {
+			return err
+		}
+	}
+	for _, p := range active {
+		if err := s.tend(ctx, p, alive, oldest[p.Job.Urgent]); err != nil {
+			return err
+		}
+	}
+	s.cursor, err = s.ledger.Trim(ctx, s.cursor)
+	return err
+}
+
+// tend looks after one job.
+func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, oldest time.Time) error {
+	if p.Job.State == ledger.StateScheduled {
+		started, err := s.ledger.Start(ctx, p.Job.ID)
+		if err != nil || !started {
+			return err
+		}
+		s.log.Info("a scheduled job starts", "job", p.Job.ID)
+		return s.putTokens(ctx, p.Job, maxTokens)
+	}
+	working := len(p.Held)
+	if s.mayFree() {
+		for segment, claim := range p.Abandoned(alive) {
+			s.log.Warn("a worker is gone, its segment is free again", "job", p.Job.ID, "segment", segment)
+			if err := s.ledger.Free(ctx, p.Job.ID, segment, claim); err != nil {
+				return err
+			}
+			working--
+			p.Due++
+		}
+	}
+	if p.Job.State != ledger.StateRunning {
+		return nil
+	}
+	// Tokens that were put on the queue before its oldest have all been taken.
+	// If the job then has due segments and too few slots, some were lost, or
+	// became fewer when there was little to do.
+	const settle = time.Second // from taking a token to claiming a segment
+	if taken := p.TokensAt.Add(settle); taken.After(oldest) || taken.After(time.Now()) {
+		return nil
+	}
+	return s.putTokens(ctx, p.Job, min(p.Due, s.slots(len(alive))-working))
+}
+
+// mayFree reports whether Redis has answered long enough for a living owner to
+// have been heard.
+func (s *sweeper) mayFree() bool { return time.Since(s.calm) > s.ledger.OwnerTTL() }
+
+// slots is how many of them a job can use: as many as fill all calls in flight
+// of the fleet, and one more that is between two segments.
+func (s *sweeper) slots(workers int) int {
+	return workers*(s.cfg.Concurrency+window-1)/window + 1
+}
+
+func (s *sweeper) putTokens(ctx context.Context, job ledger.Job, n int) error {
+	if n <= 0 {
+		return nil
+	}
+	s.log.Debug("slot tokens are put on the queue", "job", job.ID, "tokens", n)
+	if err := s.queue.PutTokens(ctx, job.ID, job.Urgent, n); err != nil {
+		return err
+	}
+	return s.ledger.NoteTokens(ctx, job.ID, time.Now())
+}

@@ -1,0 +1,231 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"crier/internal/apiclient"
+	"crier/internal/gate"
+	"crier/internal/ledger"
+)
+
+// Config shapes a worker.
+type Config struct {
+	Namespace         string
+	App               string        // "org/app": a namespace belongs to one
+	Concurrency       int           // bulk calls in flight
+	UrgentConcurrency int           // urgent calls in flight, beside the bulk ones
+	ShutdownTimeout   time.Duration // for calls in flight to finish in
+	Limits            Limits
+	Policy            Policy
+}
+
+// DefaultConfig returns the documented defaults.
+func DefaultConfig() Config {
+	return Config{
+		Namespace: "crier", Concurrency: 32, UrgentConcurrency: 8, ShutdownTimeout: 30 * time.Second,
+		Limits: DefaultLimits(apiclient.FormUnified), Policy: Policy{GiveUpAfter: 24 * time.Hour},
+	}
+}
+
+// Parts are what a worker works with. The caller closes them, after Run.
+type Parts struct {
+	Redis    redis.UniversalClient
+	Ledger   *ledger.Ledger
+	Gate     *gate.Gate
+	Registry prometheus.Registerer
+	Log      *slog.Logger
+	// NewClient makes the Chat API client; observe is told of every request.
+	NewClient func(observe func(endpoint string, status int, took time.Duration)) (*apiclient.Client, error)
+}
+
+// Worker delivers jobs: it lends slots from the asynq queues, works on
+// segments, and takes its turn in sweeping.
+type Worker struct {
+	cfg     Config
+	ledger  *ledger.Ledger
+	gate    *gate.Gate
+	client  *apiclient.Client
+	queue   *Queue
+	redis   redis.UniversalClient
+	bulk    *dispatcher
+	urgent  *dispatcher
+	policy  Policy
+	metrics *metrics
+	log     *slog.Logger
+
+	// Three ends, one after the other: draining, no new calls are made;
+	// calling, calls in flight are cut off; recording, nothing more is recorded.
+	draining, calling, recording context.Context
+	drain, cutOff, giveUp        context.CancelFunc
+
+	mu      sync.Mutex
+	learned map[apiclient.TargetType]int // targets of a call, told by the API
+}
+
+// ErrForeign says that a namespace belongs to another app.
+var ErrForeign = errors.New("the namespace belongs to another app")
+
+// NewWorker returns a worker that does nothing yet.
+func NewWorker(cfg Config, p Parts) (*Worker, error) {
+	w := &Worker{
+		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, queue: NewQueue(p.Redis, cfg.Namespace),
+		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, learned: map[apiclient.TargetType]int{},
+	}
+	var err error
+	if w.client, err = p.NewClient(w.metrics.observe); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Prepare ties the namespace to the worker's app and publishes its limits.
+// ErrForeign where the namespace is tied to another app.
+func (w *Worker) Prepare(ctx context.Context) error {
+	bound, err := w.ledger.Bind(ctx, w.cfg.App)
+	if err != nil {
+		return err
+	}
+	if bound != w.cfg.App {
+		return fmt.Errorf("tasks: namespace %q is used for %s: %w", w.cfg.Namespace, bound, ErrForeign)
+	}
+	return w.cfg.Limits.Publish(ctx, w.ledger)
+}
+
+// Run delivers until ctx ends. Then it takes no more work, lets calls in
+// flight finish within the shutdown timeout, records them, and returns.
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.client.Close()
+	w.draining, w.drain = context.WithCancel(context.WithoutCancel(ctx))
+	w.calling, w.cutOff = context.WithCancel(context.WithoutCancel(ctx))
+	w.recording, w.giveUp = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() { w.drain(); w.cutOff(); w.giveUp() }()
+	w.bulk = newDispatcher(w.recording, w.gate, "bulk", w.cfg.Concurrency, w.metrics, w.log)
+	w.urgent = newDispatcher(w.recording, w.gate, "urgent", w.cfg.UrgentConcurrency, w.metrics, w.log)
+
+	if _, err := w.ledger.Beat(ctx); err != nil {
+		return err
+	}
+	var agents sync.WaitGroup
+	agents.Go(w.beat)
+	agents.Go(newSweeper(w).run)
+
+	servers := []*asynq.Server{
+		w.server(false, bulkSlots, 200*time.Millisecond),
+		w.server(true, urgentSlots, 50*time.Millisecond),
+	}
+	for _, s := range servers {
+		if err := s.Start(asynq.HandlerFunc(w.handle)); err != nil {
+			return fmt.Errorf("tasks: start: %w", err)
+		}
+	}
+	w.log.Info("working", "owner", w.ledger.Owner(), "concurrency", w.cfg.Concurrency, "urgent_concurrency", w.cfg.UrgentConcurrency)
+
+	<-ctx.Done()
+	w.log.Info("stopping: no new calls, those in flight finish", "timeout", w.cfg.ShutdownTimeout)
+	w.stop(servers)
+	agents.Wait()
+	return nil
+}
+
+// Slots of one process: many more than calls in flight, since a slot that
+// waits for its grant costs little.
+const (
+	bulkSlots   = 64
+	urgentSlots = 64
+)
+
+func (w *Worker) server(urgent bool, slots int, poll time.Duration) *asynq.Server {
+	return asynq.NewServerFromRedisClient(w.redis, asynq.Config{
+		Concurrency: slots,
+		Queues:      map[string]int{w.queue.name(urgent): 1},
+		// Slots end by themselves when the worker drains; this is for one that does not.
+		ShutdownTimeout:          w.cfg.ShutdownTimeout,
+		TaskCheckInterval:        poll,
+		DelayedTaskCheckInterval: time.Second,
+		// A token is not archived, however often it fails: the archive forgets.
+		IsFailure:      func(error) bool { return false },
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Second },
+		Logger:         asynqLogger{w.log},
+		LogLevel:       asynq.WarnLevel,
+	})
+}
+
+// recordReserve is the part of the shutdown timeout that is kept for recording
+// calls that were cut off.
+const recordReserve = 2 * time.Second
+
+func (w *Worker) stop(servers []*asynq.Server) {
+	w.drain()
+	cut := time.AfterFunc(max(w.cfg.ShutdownTimeout-recordReserve, w.cfg.ShutdownTimeout/2), w.cutOff)
+	defer cut.Stop()
+	end := time.AfterFunc(w.cfg.ShutdownTimeout, w.giveUp)
+	defer end.Stop()
+	var all sync.WaitGroup
+	for _, s := range servers {
+		all.Go(s.Shutdown)
+	}
+	all.Wait()
+	if w.recording.Err() == nil {
+		if err := w.ledger.Bury(w.recording); err != nil {
+			w.log.Warn("others will find out by themselves that this worker is gone", "error", err)
+		}
+	}
+	w.giveUp()
+}
+
+// beat keeps this worker's claims alive until nothing more can be recorded.
+func (w *Worker) beat() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.recording.Done():
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(w.recording, 2*time.Second)
+		if _, err := w.ledger.Beat(ctx); err != nil && w.recording.Err() == nil {
+			w.log.Warn("Redis does not hear that this worker is alive", "error", err)
+		}
+		cancel()
+	}
+}
+
+// limits are those in force, with what the API has told.
+func (w *Worker) limits() Limits {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.cfg.Limits.Within(nil)
+	for t, n := range w.learned {
+		l.MaxTargets[t] = min(l.MaxTargets[t], n)
+	}
+	return l
+}
+
+// learn keeps a limit that the API has told.
+func (w *Worker) learn(t apiclient.TargetType, most int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known, ok := w.learned[t]; !ok || most < known {
+		w.learned[t] = most
+		w.log.Warn("the API takes fewer targets in a call than configured", "target_type", t, "limit", most)
+	}
+}
+
+// asynqLogger lets asynq speak through slog.
+type asynqLogger struct{ log *slog.Logger }
+
+func (l asynqLogger) Debug(args ...any) { l.log.Debug("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLogger) Info(args ...any)  { l.log.Info("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLogger) Warn(args ...any)  { l.log.Warn("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLogger) Error(args ...any) { l.log.Error("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLogger) Fatal(args ...any) { l.log.Error("asynq: " + fmt.Sprint(args...)) }
