@@ -18,7 +18,7 @@ type sweeper struct {
 	cursor uint64    // of the walk over the job index
 }
 
-func newSweeper(w *Worker) *sweeper { return &sweeper{Worker: w} }
+func newSweeper(w *Worker, calm time.Time) *sweeper { return &sweeper{Worker: w, calm: calm} }
 
 const sweepEvery = time.Second
 

@@ -38,11 +38,14 @@ func DefaultConfig() Config {
 
 // Parts are what a worker works with. The caller closes them, after Run.
 type Parts struct {
-	Redis    redis.UniversalClient
-	Ledger   *ledger.Ledger
-	Gate     *gate.Gate
-	Registry prometheus.Registerer
-	Log      *slog.Logger
+	Redis redis.UniversalClient
+	// RedisUptime is how long the server has been up: owners that it has not
+	// heard of for that long are gone. 0 = not known.
+	RedisUptime time.Duration
+	Ledger      *ledger.Ledger
+	Gate        *gate.Gate
+	Registry    prometheus.Registerer
+	Log         *slog.Logger
 	// NewClient makes the Chat API client; observe is told of every request.
 	NewClient func(observe func(endpoint string, status int, took time.Duration)) (*apiclient.Client, error)
 }
@@ -56,6 +59,7 @@ type Worker struct {
 	client  *apiclient.Client
 	queue   *Queue
 	redis   redis.UniversalClient
+	uptime  time.Duration // of Redis, at the start
 	bulk    *dispatcher
 	urgent  *dispatcher
 	policy  Policy
@@ -77,7 +81,7 @@ var ErrForeign = errors.New("the namespace belongs to another app")
 // NewWorker returns a worker that does nothing yet.
 func NewWorker(cfg Config, p Parts) (*Worker, error) {
 	w := &Worker{
-		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, queue: NewQueue(p.Redis, cfg.Namespace),
+		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, uptime: p.RedisUptime, queue: NewQueue(p.Redis, cfg.Namespace),
 		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, learned: map[apiclient.TargetType]int{},
 	}
 	var err error
@@ -116,7 +120,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	var agents sync.WaitGroup
 	agents.Go(w.beat)
-	agents.Go(newSweeper(w).run)
+	agents.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)
 
 	servers := []*asynq.Server{
 		w.server(false, bulkSlots, 200*time.Millisecond),

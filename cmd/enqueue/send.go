@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"crier/internal/targets"
+	"crier/internal/tasks"
+)
+
+type sendCommand struct {
+	Job        *string  `placeholder:"FILE" help:"The whole document as JSON; - reads standard input."`
+	Targets    *string  `placeholder:"FILE" help:"List of targets: .txt (one a line) or .csv; - reads standard input, one a line."`
+	Column     string   `help:"Column of a CSV list with the targets (default: target, username, user or id)."`
+	Target     []string `sep:"none" placeholder:"NAME" help:"One target; may be given again and again."`
+	TargetType *string  `placeholder:"TYPE" help:"users (default), chatgroups or chatrooms."`
+
+	Type *string `help:"Message type; txt goes with --text, the others with --msg."`
+	Text *string `help:"Text of a txt message."`
+	Msg  *string `placeholder:"JSON" help:"The msg object, of any type."`
+	From *string `placeholder:"USER" help:"Sender (the API's default is admin)."`
+	Ext  *string `placeholder:"JSON" help:"Extension object."`
+
+	ID        *string `help:"The job's id, made for you when absent: the same id again is the same job."`
+	Name      *string `placeholder:"TEXT" help:"A name for people."`
+	Priority  *string `help:"bulk (default) or urgent."`
+	Weight    *int    `help:"Share among running bulk jobs, 1 to 10."`
+	MaxRate   *int    `placeholder:"N" help:"Targets a second of this job at most."`
+	SendAt    *string `placeholder:"TIME" help:"When to begin (RFC 3339)."`
+	ExpiresAt *string `placeholder:"TIME" help:"When to end, with what is pending cancelled (RFC 3339)."`
+	OnUnknown *string `placeholder:"POLICY" help:"After a lost answer: resend (default) or hold."`
+
+	Wait bool `help:"Wait until the job has ended; exit 3 if not every target was sent."`
+	JSON bool `name:"json" help:"Print the status document."`
+}
+
+// Run submits the job.
+func (c *sendCommand) Run(ctx context.Context, a *app) error {
+	document, err := c.document(a.in)
+	if err != nil {
+		return err
+	}
+	var names tasks.Names
+	if c.Targets != nil {
+		reader, err := c.open(a.in, string(document.Message.TargetType))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = reader.Close() }() // read only
+		names = reader
+	}
+	bar := newLoadProgress(a.err)
+	submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
+	done, err := submitter.Submit(ctx, document, names, bar.loaded)
+	bar.end()
+	if err != nil {
+		return fmt.Errorf("nothing was stored: %w", err)
+	}
+	said := "accepted"
+	if !done.Created {
+		said = "known already, nothing was stored"
+	}
+	fmt.Fprintf(a.err, "job %s: %d targets %s", done.ID, done.Total, said)
+	if done.Duplicates > 0 {
+		fmt.Fprintf(a.err, ", %d repeated ones dropped", done.Duplicates)
+	}
+	fmt.Fprintln(a.err)
+	if !c.JSON {
+		fmt.Fprintln(a.out, done.ID)
+	}
+	if c.Wait {
+		return a.wait(ctx, done.ID, c.JSON)
+	}
+	if c.JSON {
+		return a.printStatus(ctx, done.ID)
+	}
+	return nil
+}
+
+// open opens the list that --targets names.
+func (c *sendCommand) open(stdin io.Reader, kind string) (*targets.Reader, error) {
+	options := targets.Options{Kind: kind, Column: c.Column}
+	var reader *targets.Reader
+	var err error
+	if *c.Targets == "-" {
+		reader, err = targets.NewReader(stdin, targets.Text, options)
+	} else {
+		reader, err = targets.Open(*c.Targets, options)
+	}
+	if err != nil {
+		return nil, usage("--targets: %w", err)
+	}
+	return reader, nil
+}
+
+// document is the one that --job names, or the one that the other flags describe.
+func (c *sendCommand) document(stdin io.Reader) (tasks.Document, error) {
+	var text []byte
+	var err error
+	if c.Job != nil {
+		text, err = c.jobFile(stdin)
+	} else {
+		text, err = c.describe()
+	}
+	if err != nil {
+		return tasks.Document{}, err
+	}
+	d, err := tasks.ParseDocument(text)
+	if err != nil {
+		return d, fmt.Errorf("nothing was stored: %w", err)
+	}
+	if d.Targets == nil && c.Targets == nil {
+		return d, usage("nothing was stored: target: is required (--targets or --target)")
+	}
+	return d, nil
+}
+
+func (c *sendCommand) jobFile(stdin io.Reader) ([]byte, error) {
+	for _, other := range []*string{
+		c.TargetType, c.Type, c.Text, c.Msg, c.From, c.Ext, c.ID, c.Name, c.Priority, c.SendAt, c.ExpiresAt, c.OnUnknown,
+	} {
+		if other != nil || c.Weight != nil || c.MaxRate != nil || c.Target != nil {
+			return nil, usage("--job is the whole document: of the flags about it only --targets goes along")
+		}
+	}
+	if *c.Job == "-" {
+		if c.Targets != nil && *c.Targets == "-" {
+			return nil, usage("--job and --targets cannot both read standard input")
+		}
+		return io.ReadAll(stdin)
+	}
+	text, err := os.ReadFile(*c.Job)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || err != nil {
+		return text, wrapUsage("--job", err)
+	}
+	return text, nil
+}
+
+func wrapUsage(flag string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return usage("%s: %w", flag, err)
+}
+
+// describe writes the document that the flags describe. What is wrong with it
+// is then found where all documents are checked.
+func (c *sendCommand) describe() ([]byte, error) {
+	message, err := c.message()
+	if err != nil {
+		return nil, err
+	}
+	doc := map[string]any{"target_type": "users", "msg": message}
+	options := map[string]any{}
+	if c.Target != nil {
+		doc["target"] = c.Target
+	}
+	for _, field := range []struct {
+		in    map[string]any
+		name  string
+		value *string
+	}{
+		{doc, "id", c.ID}, {doc, "target_type", c.TargetType}, {doc, "from", c.From},
+		{options, "name", c.Name}, {options, "priority", c.Priority}, {options, "send_at", c.SendAt},
+		{options, "expires_at", c.ExpiresAt}, {options, "on_unknown", c.OnUnknown},
+	} {
+		if field.value != nil {
+			field.in[field.name] = *field.value
+		}
+	}
+	if c.Weight != nil {
+		options["weight"] = *c.Weight
+	}
+	if c.MaxRate != nil {
+		options["max_rate"] = *c.MaxRate
+	}
+	if len(options) > 0 {
+		doc["options"] = options
+	}
+	if c.Ext != nil {
+		if doc["ext"], err = rawJSON("--ext", *c.Ext); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(doc)
+}
+
+// message is the msg object: --msg, or what --type and --text make.
+func (c *sendCommand) message() (any, error) {
+	switch {
+	case c.Msg != nil && (c.Type != nil || c.Text != nil):
+		return nil, usage("--msg is the whole message: --type and --text do not go along")
+	case c.Msg != nil:
+		return rawJSON("--msg", *c.Msg)
+	case c.Text != nil && (c.Type == nil || *c.Type == "txt"):
+		return map[string]string{"type": "txt", "msg": *c.Text}, nil
+	case c.Type != nil && *c.Type == "txt":
+		return nil, usage("--type txt needs --text")
+	case c.Type != nil && c.Text != nil:
+		return nil, usage("--text goes with --type txt only: for %s give --msg", *c.Type)
+	case c.Type != nil:
+		return nil, usage("--type %s needs --msg with the whole message", *c.Type)
+	default:
+		return nil, usage("a message is required: --text, --msg or --job")
+	}
+}
+
+func rawJSON(flag, text string) (jsontext.Value, error) {
+	value := jsontext.Value(bytes.TrimSpace([]byte(text)))
+	if err := value.Compact(); err != nil {
+		return nil, usage("%s: invalid JSON: %w", flag, err)
+	}
+	return value, nil
+}

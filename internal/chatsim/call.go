@@ -1,0 +1,155 @@
+package chatsim
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// call is one request on its way.
+type call struct {
+	request *http.Request
+	record  *record
+	scratch *scratch
+	body    []byte
+	began   time.Time
+}
+
+// scratch is memory that calls use one after the other.
+type scratch struct {
+	body    bytes.Buffer
+	out     []byte
+	targets []string
+	seen    map[string]struct{}
+}
+
+// refuse books a refusal by the rules and renders it.
+func (c *call) refuse(r refusal) answer {
+	c.record.count(func(st *Stats) { st.Refused[r.key()]++ })
+	return r.answer(c.took())
+}
+
+func (c *call) took() time.Duration { return time.Since(c.began) }
+
+// ServeHTTP answers a request to the API, or to the simulator's own /_sim/.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, controlPath) {
+		s.control.ServeHTTP(w, r)
+		return
+	}
+	memory := s.scratch.Get().(*scratch)
+	defer s.scratch.Put(memory)
+	c := &call{request: r, record: s.record.Load(), scratch: memory, began: time.Now()}
+	a := s.answer(c)
+	c.record.count(func(st *Stats) {
+		switch a.ending {
+		case endReset, endHang, endGone:
+			st.Unanswered++
+		default:
+			st.Statuses[a.status]++
+		}
+	})
+	a.write(w)
+}
+
+// answer finds the way from the request to its handler. The body is read
+// first, so that whatever follows looks to the client as if its request had
+// gone out whole.
+func (s *Server) answer(c *call) answer {
+	if !c.readBody(s.cfg.MaxBody) {
+		return answer{ending: endGone}
+	}
+	if outage := *s.outage.Load(); outage != OutageNone {
+		c.record.count(func(st *Stats) { st.Outages++ })
+		if outage == OutageReset {
+			return answer{ending: endReset}
+		}
+		return unavailable.answer(c.took())
+	}
+	path, refused := s.route(c.request.URL.Path)
+	if refused != nil {
+		return c.refuse(*refused)
+	}
+	if c.request.Method != http.MethodPost {
+		return c.refuse(wrongMethod)
+	}
+	if path == tokenPath {
+		return s.travel(c, s.cfg.Latency, s.fetchToken)
+	}
+	rng := rand.New(rand.NewPCG(uint64(s.cfg.Seed), s.calls.Add(1)))
+	return s.send(c, messageForms[path], rng)
+}
+
+// readBody reads up to one byte more than limit, which is enough to know that
+// a body is too large. It is false if the client did not send it all.
+func (c *call) readBody(limit int) bool {
+	c.scratch.body.Reset()
+	_, err := c.scratch.body.ReadFrom(io.LimitReader(c.request.Body, int64(limit)+1))
+	c.body = c.scratch.body.Bytes()
+	return err == nil
+}
+
+const tokenPath = "token"
+
+// messageForms are the paths of message calls below /{org}/{app}/.
+var messageForms = map[string]form{
+	"messages":            {},
+	"messages/users":      {split: Users},
+	"messages/chatgroups": {split: Groups},
+	"messages/chatrooms":  {split: Rooms},
+}
+
+// route takes org and app off a path.
+func (s *Server) route(path string) (string, *refusal) {
+	parts := strings.SplitN(strings.TrimPrefix(path, "/"), "/", 3)
+	if len(parts) < 3 {
+		return "", &unknownPath
+	}
+	if parts[0] != s.cfg.Org || parts[1] != s.cfg.App {
+		return "", &refusal{
+			status: http.StatusNotFound, name: "organization_application_not_found",
+			description: fmt.Sprintf("Could not find application for %s/%s from URI: %s", parts[0], parts[1], strings.TrimPrefix(path, "/")),
+		}
+	}
+	if _, known := messageForms[parts[2]]; !known && parts[2] != tokenPath {
+		return "", &unknownPath
+	}
+	return parts[2], nil
+}
+
+// travel handles a call between the two halves of its latency.
+func (s *Server) travel(c *call, latency time.Duration, handle func(*call) answer) answer {
+	if !wait(c.request.Context(), latency/2, nil) {
+		return answer{ending: endGone}
+	}
+	a := handle(c)
+	if !wait(c.request.Context(), latency-latency/2, nil) {
+		return answer{ending: endGone}
+	}
+	return a
+}
+
+// forever is longer than anything runs.
+const forever time.Duration = 1<<63 - 1
+
+// wait waits for d; it is false if the client left or cut was closed before.
+func wait(ctx context.Context, d time.Duration, cut <-chan struct{}) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-cut:
+		return false
+	}
+}

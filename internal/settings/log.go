@@ -1,0 +1,29 @@
+package settings
+
+import (
+	"io"
+	"log/slog"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// Log are the settings of what a program says of itself.
+type Log struct {
+	Level  string `name:"log-level" env:"LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	Format string `name:"log-format" env:"LOG_FORMAT" default:"auto" help:"text or json; auto is text on a terminal, else json."`
+}
+
+// Logger returns a logger that writes to w, which is standard error.
+func (l Log) Logger(f *Faults, w *os.File) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.OneOf("LOG_LEVEL", l.Level, "debug", "info", "warn", "error"))); err != nil {
+		return slog.New(slog.NewTextHandler(io.Discard, nil)) // a fault is noted: nothing will start
+	}
+	format := f.OneOf("LOG_FORMAT", l.Format, "auto", "text", "json")
+	options := &slog.HandlerOptions{Level: level}
+	if format == "text" || format == "auto" && term.IsTerminal(int(w.Fd())) {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
