@@ -112,7 +112,11 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-const idle = time.Hour // nothing to do until an offer comes
+const (
+	idle = time.Hour // nothing to do until an offer comes
+	// A hold may end early, when the probe of any process comes back well.
+	recheck = 200 * time.Millisecond
+)
 
 // serve gives grants while it can, and returns when to try again.
 func (l *lane) serve(ctx context.Context) time.Duration {
@@ -145,7 +149,7 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 			if s.notBefore.After(time.Now()) {
 				continue // the cap of one job: another may go
 			}
-			l.closed = time.Now().Add(grant.Wait)
+			l.closed = time.Now().Add(min(grant.Wait, recheck))
 			continue
 		}
 		s.queue = s.queue[1:]

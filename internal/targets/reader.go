@@ -1,0 +1,214 @@
+// Package targets reads lists of targets: it knows their formats, checks every
+// name by the rules of its kind, and tells repeated names apart.
+//
+// Invariant: a name that the Reader gives is whole and valid, in the form in
+// which it is sent; a line that holds no such name is reported with its number
+// and never dropped in silence. A Set has every name at most once.
+//
+// It holds no list: names are lent one at a time, and who wants the list keeps
+// it. It knows nothing of jobs, batches or the network.
+package targets
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Format is how a list is written.
+type Format string
+
+// The formats. Both take lines ended by LF or CRLF, a leading UTF-8 byte order
+// mark, blank lines, and white space around a name.
+const (
+	Text Format = "txt" // one name a line
+	CSV  Format = "csv" // RFC 4180, see Options.Column
+)
+
+// extensions are the file names' endings by which Open knows a format.
+var extensions = []struct {
+	ext    string
+	format Format
+}{
+	{".txt", Text},
+	{".csv", CSV},
+}
+
+// Options say what a list holds.
+type Options struct {
+	// Kind of the targets: Users, Groups or Rooms.
+	Kind string
+	// Column of a CSV list with the names, by its header; case does not matter.
+	// Empty: the column target, username, user or id, the first of these that
+	// the first row has; if it has none, that row is data like all others and
+	// the first column counts.
+	Column string
+}
+
+// InvalidError is a line without a valid name. Reading goes on behind it.
+type InvalidError struct {
+	Line    int    // counts from 1; of a record of several lines, the first
+	Text    string // what stands there, quoted, its first 80 bytes at most; "" if not known
+	Problem string // to stand behind Text in a sentence: "is empty"
+}
+
+func (e *InvalidError) Error() string {
+	if e.Text == "" {
+		return fmt.Sprintf("line %d %s", e.Line, e.Problem)
+	}
+	return fmt.Sprintf("line %d: %s %s", e.Line, e.Text, e.Problem)
+}
+
+const maxText = 80 // bytes of a faulty line that are shown
+
+// invalid makes the error of a line, and copies what it needs of text.
+func invalid(line int, text []byte, problem error) *InvalidError {
+	shown := strconv.Quote(string(text))
+	if len(text) > maxText {
+		end := maxText
+		for end > maxText-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+			end-- // not within a character
+		}
+		shown = strconv.Quote(string(text[:end])) + "..."
+	}
+	return &InvalidError{Line: line, Text: shown, Problem: problem.Error()}
+}
+
+// source gives the raw cells of a list, blank ones left out, each lent until
+// the next call. Errors are those of Reader.Next.
+type source interface {
+	next() (cell []byte, line int, err error)
+}
+
+// Reader reads a list of targets as a stream. It is not for concurrent use.
+type Reader struct {
+	source  source
+	letters *alphabet
+	name    [MaxBytes]byte
+	failed  error // the end, or what broke the stream
+	close   func() error
+}
+
+// Open reads the list in a file, whose extension tells the format, or with the
+// path "-" from standard input, one name a line. Close it after use.
+func Open(path string, opt Options) (*Reader, error) {
+	if path == "-" {
+		return NewReader(os.Stdin, Text, opt)
+	}
+	format, err := formatOf(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("targets: %w", err)
+	}
+	r, err := NewReader(f, format, opt)
+	if err != nil {
+		_ = f.Close() // read only: nothing can be lost
+		return nil, err
+	}
+	r.close = f.Close
+	return r, nil
+}
+
+func formatOf(path string) (Format, error) {
+	ext := filepath.Ext(path)
+	known := make([]string, len(extensions))
+	for i, e := range extensions {
+		if strings.EqualFold(ext, e.ext) {
+			return e.format, nil
+		}
+		known[i] = e.ext
+	}
+	return "", fmt.Errorf("targets: %s: unknown extension %q (known: %s; - is standard input)",
+		path, ext, strings.Join(known, ", "))
+}
+
+// NewReader reads a list from r, from which it may read ahead. It fails on
+// options that make no sense, before it reads anything.
+func NewReader(r io.Reader, format Format, opt Options) (*Reader, error) {
+	letters, err := alphabetOf(opt.Kind)
+	if err != nil {
+		return nil, err
+	}
+	reader := &Reader{letters: letters, close: func() error { return nil }}
+	switch format {
+	case Text:
+		if opt.Column != "" {
+			return nil, fmt.Errorf("targets: a %s list has no columns, so no column %q", format, opt.Column)
+		}
+		reader.source = (*textSource)(newLines(r))
+	case CSV:
+		reader.source = newCSVSource(newLines(r), opt.Column)
+	default:
+		return nil, fmt.Errorf("targets: unknown format %q (known: %s, %s)", format, Text, CSV)
+	}
+	return reader, nil
+}
+
+// Next gives the next name, normalized and lent until the next call, and the
+// number of its line, from 1. A line of text costs no allocation, a row of CSV
+// the one string that encoding/csv makes of it.
+//
+// An *InvalidError is about one line: the next call reads on behind it. Every
+// other error is the end, and stays: io.EOF, or what keeps the list from being
+// read further, such as an absent column.
+func (r *Reader) Next() (name []byte, line int, err error) {
+	if r.failed != nil {
+		return nil, 0, r.failed
+	}
+	cell, line, err := r.source.next()
+	if err != nil {
+		if bad := (*InvalidError)(nil); !errors.As(err, &bad) {
+			r.failed = err
+		}
+		return nil, line, err
+	}
+	name, err = r.letters.normalize(r.name[:0], cell)
+	if err != nil {
+		return nil, line, invalid(line, cell, err)
+	}
+	return name, line, nil
+}
+
+// Close closes the file that Open opened; standard input and the stream given
+// to NewReader stay open.
+func (r *Reader) Close() error { return r.close() }
+
+// textSource takes every line that is not blank as a cell.
+type textSource lines
+
+func (s *textSource) next() ([]byte, int, error) {
+	l := (*lines)(s)
+	for {
+		text, err := l.next()
+		if errors.Is(err, errLineTooLong) {
+			return nil, l.count, invalid(l.count, trim(text), err)
+		}
+		if err != nil {
+			return nil, l.count, readError(err)
+		}
+		if cell := trim(text); len(cell) > 0 {
+			return cell, l.count, nil
+		}
+	}
+}
+
+// readError says who met the error of a stream. io.EOF stays as it is; an error
+// that only wraps it is a stream that broke off, and must not pass for the end.
+func readError(err error) error {
+	switch {
+	case err == io.EOF: //nolint:errorlint // exactly so, see above
+		return err
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("targets: read: %w: %s", io.ErrUnexpectedEOF, err.Error())
+	default:
+		return fmt.Errorf("targets: read: %w", err)
+	}
+}
