@@ -21,12 +21,23 @@ func TestBadFlags(t *testing.T) {
 		env  map[string]string
 		want []string // each is a line's beginning or a part of it
 	}{
-		{"every value that does not fit", []string{"--listen=0.0.0.0:8090", "--quota=users=x", "--faults=bogus=1", "--max-users=0", "--org=", "--client-id="}, nil,
-			[]string{`listen address "0.0.0.0:8090" is not a loopback address`, `quota: users: "x"`, `unknown kind "bogus"`, "max users", "org must be", "belong together"}},
-		{"every value that cannot be read, and the rest", []string{"--latency=soon", "--max-body=big", "--seed=x", "--max-rooms=0"}, nil,
-			[]string{"--latency: ", "--max-body: ", "--seed: ", "max rooms"}},
-		{"variables", nil, map[string]string{"CHATSIM_JITTER": "x", "CHATSIM_LISTEN": ":0", "CHATSIM_MAX_BODY": ""},
-			[]string{"--jitter: ", `":0" is not a loopback address`}},
+		{
+			"every value that does not fit",
+			[]string{"--listen=0.0.0.0:8090", "--quota=users=x", "--faults=bogus=1", "--max-users=0", "--org=", "--client-id="},
+			nil,
+			[]string{`listen address "0.0.0.0:8090" is not a loopback address`, `quota: users: "x"`, `unknown kind "bogus"`, "max users", "org must be", "belong together"},
+		},
+		{
+			"every value that cannot be read, and the rest",
+			[]string{"--latency=soon", "--max-body=big", "--seed=x", "--max-rooms=0"},
+			nil,
+			[]string{"--latency: ", "--max-body: ", "--seed: ", "max rooms"},
+		},
+		{
+			"variables", nil,
+			map[string]string{"CHATSIM_JITTER": "x", "CHATSIM_LISTEN": ":0", "CHATSIM_MAX_BODY": ""},
+			[]string{"--jitter: ", `":0" is not a loopback address`},
+		},
 		{"unknown flag", []string{"--bogus"}, nil, []string{"unknown flag --bogus"}},
 		{"argument", []string{"now"}, nil, []string{"unexpected argument now"}},
 	} {

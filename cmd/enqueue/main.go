@@ -27,11 +27,7 @@ const (
 	exitInterrupted = 130 // Ctrl-C
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
-}
+func main() { os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})) }
 
 // streams are the standard ones, or a test's.
 type streams struct {
@@ -72,7 +68,9 @@ func (e *usageError) Unwrap() error { return e.err }
 func usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
 // run is the program; it returns the exit code.
-func run(ctx context.Context, args []string, std streams) int {
+func run(args []string, std streams) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
 	var c commands
 	parsed, done, err := settings.Parse(&c, args, std.out, kong.Name("enqueue"), kong.UsageOnError(),
 		kong.Description("Hands send jobs to the workers and tells what became of them. It needs only REDIS_URL and NAMESPACE."),

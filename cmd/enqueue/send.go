@@ -168,9 +168,14 @@ func (c *sendCommand) describe() ([]byte, error) {
 		name  string
 		value *string
 	}{
-		{doc, "id", c.ID}, {doc, "target_type", c.TargetType}, {doc, "from", c.From},
-		{options, "name", c.Name}, {options, "priority", c.Priority}, {options, "send_at", c.SendAt},
-		{options, "expires_at", c.ExpiresAt}, {options, "on_unknown", c.OnUnknown},
+		{doc, "id", c.ID},
+		{doc, "target_type", c.TargetType},
+		{doc, "from", c.From},
+		{options, "name", c.Name},
+		{options, "priority", c.Priority},
+		{options, "send_at", c.SendAt},
+		{options, "expires_at", c.ExpiresAt},
+		{options, "on_unknown", c.OnUnknown},
 	} {
 		if field.value != nil {
 			field.in[field.name] = *field.value

@@ -24,14 +24,12 @@ import (
 	"crier/internal/tasks"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is the program; it returns the exit code.
-func run(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) int {
+func run(args []string, stdout io.Writer, stderr *os.File) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
 	var f flags
 	_, done, err := settings.Parse(&f, args, stdout, about()...)
 	if done {
@@ -129,7 +127,7 @@ func awaitRedis(ctx context.Context, conn *redisconn.Conn, log *slog.Logger) (re
 			log.Info("Redis answers", "addr", conn.Addr(), "version", facts.Version, "appendonly", facts.AppendOnly)
 			return facts, nil
 		case ctx.Err() != nil:
-			return facts, nil
+			return facts, nil //nolint:nilerr // told to end while it waited: that is no fault
 		case time.Since(said) > 10*time.Second:
 			log.Warn("waiting for Redis", "addr", conn.Addr(), "error", err)
 			said = time.Now()
@@ -146,7 +144,7 @@ func prepare(ctx context.Context, w *tasks.Worker, log *slog.Logger) error {
 			return &usageError{"NAMESPACE", err}
 		}
 		if err == nil || ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // as in awaitRedis
 		}
 		log.Warn("the worker cannot prepare", "error", err)
 		pause(ctx, time.Second)

@@ -84,7 +84,7 @@ func (f *flags) read(stderr *os.File) (config, *slog.Logger, error) {
 	var faults settings.Faults
 	c := config{chat: apiclient.DefaultConfig(), ledger: ledger.DefaultConfig(), gate: gate.DefaultConfig(), tasks: tasks.DefaultConfig()}
 
-	url, namespace := f.Redis.Read(&faults, redisconn.Parse)
+	url, namespace := f.Read(&faults, redisconn.Parse)
 	c.redisURL = url
 	c.ledger.Namespace, c.gate.Namespace, c.tasks.Namespace = namespace, namespace, namespace
 
@@ -104,7 +104,7 @@ func (f *flags) read(stderr *os.File) (config, *slog.Logger, error) {
 	if c.adminAddr = f.AdminAddr; c.adminAddr == "off" {
 		c.adminAddr = ""
 	}
-	log := f.Log.Logger(&faults, stderr)
+	log := f.Logger(&faults, stderr)
 	return c, log, faults.Err()
 }
 

@@ -54,7 +54,7 @@ func runSteps(t *testing.T, change func(*Config), steps []step) {
 		s := newSim(t, change)
 		start := time.Now()
 		for i, st := range steps {
-			time.Sleep(time.Until(start.Add(st.at)))
+			<-time.After(time.Until(start.Add(st.at)))
 			got := s.call(t, unifiedPath, message(Users, shortNames(st.n)...))
 			if got.Status == http.StatusOK != (st.want == "") || !strings.Contains(got.Text, st.want) {
 				t.Errorf("call %d after %v: got %d %s", i, st.at, got.Status, got.Text)

@@ -168,9 +168,9 @@ func TestStats(t *testing.T) {
 		s := newSim(t, nil)
 		first := time.Now()
 		s.call(t, unifiedPath, message(Users, "u1", "u2", "u3"))
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		s.call(t, unifiedPath+"/chatrooms", `{"to":["1"],"type":"txt","body":{"msg":"x"}}`)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		s.call(t, unifiedPath, "{}")
 		st := s.Stats()
 		if !st.FirstAccepted.Equal(first) || !st.LastAccepted.Equal(first.Add(time.Minute)) {

@@ -99,12 +99,12 @@ func TestTokensDie(t *testing.T) {
 			if short.ExpiresIn != 60 || long.ExpiresIn != 3600 {
 				t.Errorf("they expire in %d and %d s", short.ExpiresIn, long.ExpiresIn)
 			}
-			time.Sleep(time.Minute - time.Nanosecond)
+			<-time.After(time.Minute - time.Nanosecond)
 			status(t, s, short.Token, "")
-			time.Sleep(time.Nanosecond)
+			<-time.After(time.Nanosecond)
 			status(t, s, short.Token, "expired")
 			status(t, s, long.Token, "")
-			time.Sleep(time.Hour)
+			<-time.After(time.Hour)
 			status(t, s, long.Token, "expired")
 			status(t, s, "demo-token", "")
 		})

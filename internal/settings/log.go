@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"io"
 	"log/slog"
 	"os"
 
@@ -18,7 +17,7 @@ type Log struct {
 func (l Log) Logger(f *Faults, w *os.File) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.OneOf("LOG_LEVEL", l.Level, "debug", "info", "warn", "error"))); err != nil {
-		return slog.New(slog.NewTextHandler(io.Discard, nil)) // a fault is noted: nothing will start
+		return slog.New(slog.DiscardHandler) // a fault is noted: nothing will start
 	}
 	format := f.OneOf("LOG_FORMAT", l.Format, "auto", "text", "json")
 	options := &slog.HandlerOptions{Level: level}

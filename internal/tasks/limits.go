@@ -73,7 +73,6 @@ func LimitsInForce(ctx context.Context, book *ledger.Ledger) (Limits, error) {
 // campaign is what all calls of one job share: the constant part of the body
 // and the limits within which batches are cut.
 type campaign struct {
-	job        ledger.Job
 	targetType apiclient.TargetType
 	head, tail []byte
 	cut        chunker.Limits
