@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -29,9 +28,14 @@ type checkpoint struct {
 	runs   []run
 	counts map[string]int
 	log    []byte
-	done   chan struct{}
-	state  State
-	err    error
+
+	waiters int             // commits in it that have not given up
+	ctx     context.Context // ends when all of them have
+	giveUp  context.CancelFunc
+
+	done  chan struct{}
+	state State
+	err   error
 }
 
 type run struct {
@@ -40,31 +44,37 @@ type run struct {
 }
 
 // Commit records updates and returns the job's state once Redis has them, with
-// the counts that follow from the change of each target's code. Where Redis
-// does not answer it repeats, without counting twice, until ctx ends. ErrFenced
-// says that the claim is lost and nothing was recorded; any other error, that
-// it is not known whether it was.
+// the counts that follow from the change of each target's code. No target may
+// stand in two of them. Where Redis does not answer it repeats, without
+// counting twice, until ctx ends. ErrFenced says that the claim is lost and
+// nothing was recorded; any other error, that it is not known whether it was.
+//
+// After an error the segment records nothing more: what is known of it here
+// and what Redis has may differ. Release it; the next claim reads what is true.
 func (s *Segment) Commit(ctx context.Context, tally Tally, updates ...Update) (State, error) {
-	cp, leader, err := s.enqueue(tally, updates)
+	cp, leader, err := s.enqueue(ctx, tally, updates)
 	if err != nil {
 		return "", err
 	}
 	if leader {
-		go s.write(ctx) // on its own: nobody waits for checkpoints that came after their own
+		go s.write() // on its own: nobody waits for checkpoints that came after their own
 	}
 	select {
 	case <-cp.done:
 		return cp.state, cp.err
 	case <-ctx.Done():
-		return "", fmt.Errorf("ledger: commit: %w", ctx.Err())
+		return s.leave(cp, ctx.Err())
 	}
 }
 
 // enqueue applies updates to the codes and adds them to the waiting
 // checkpoint. The caller that finds nobody writing becomes the leader.
-func (s *Segment) enqueue(tally Tally, updates []Update) (cp *checkpoint, leader bool, err error) {
+func (s *Segment) enqueue(ctx context.Context, tally Tally, updates []Update) (cp *checkpoint, leader bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.broken != nil {
+		return nil, false, s.broken
+	}
 	for _, u := range updates {
 		if err := s.check(u); err != nil {
 			return nil, false, err
@@ -72,19 +82,43 @@ func (s *Segment) enqueue(tally Tally, updates []Update) (cp *checkpoint, leader
 	}
 	if s.waiting == nil {
 		s.waiting = &checkpoint{counts: map[string]int{}, done: make(chan struct{})}
+		s.waiting.ctx, s.waiting.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	}
 	cp = s.waiting
+	cp.waiters++
 	for _, u := range updates {
-		if err := s.apply(cp, u); err != nil {
-			return nil, false, err
-		}
+		s.apply(cp, u)
 	}
 	cp.counts["calls"] += tally.Calls
 	cp.counts["throttled"] += tally.Throttled
-	if leader = !s.writing; leader {
-		s.writing = true
-	}
+	leader = !s.writing
+	s.writing = true
 	return cp, leader, nil
+}
+
+// leave ends the wait of one commit. Without any that waits, the checkpoint
+// is given up too.
+func (s *Segment) leave(cp *checkpoint, cause error) (State, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-cp.done:
+		return cp.state, cp.err
+	default:
+	}
+	err := fmt.Errorf("ledger: commit: %w", cause)
+	if cp.waiters--; cp.waiters == 0 {
+		cp.giveUp()
+		s.fail(err)
+	}
+	return "", err
+}
+
+// fail lets the segment record nothing more. The first error is the one that counts.
+func (s *Segment) fail(err error) {
+	if s.broken == nil {
+		s.broken = err
+	}
 }
 
 // check refuses to let a target leave a final outcome for one that is not truer.
@@ -97,9 +131,9 @@ func (s *Segment) check(u Update) error {
 	return nil
 }
 
-func (s *Segment) apply(cp *checkpoint, u Update) error {
+func (s *Segment) apply(cp *checkpoint, u Update) {
 	if len(u.Index) == 0 {
-		return nil
+		return
 	}
 	for _, i := range u.Index {
 		old := s.codes[i]
@@ -124,53 +158,56 @@ func (s *Segment) apply(cp *checkpoint, u Update) error {
 		cp.runs = append(cp.runs, run{from, codes})
 	}
 	if !u.Code.final() && u.Detail == "" {
-		return nil // a mark: nothing to remember beyond the code
+		return // a mark: nothing to remember beyond the code
 	}
 	sep := byte(',')
 	if len(cp.log) == 0 {
 		sep = '['
 	}
-	var err error
-	cp.log, err = Entry{Code: u.Code, Attempts: u.Attempts, Index: u.Index, Detail: u.Detail, IDs: u.IDs}.
+	cp.log = Entry{Code: u.Code, Attempts: u.Attempts, Index: u.Index, Detail: u.Detail, IDs: u.IDs}.
 		appendJSON(append(cp.log, sep))
-	return err
 }
 
 // write sends waiting checkpoints, one after another, until none waits.
-func (s *Segment) write(ctx context.Context) {
-	for {
-		s.mu.Lock()
+func (s *Segment) write() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.waiting != nil {
 		cp := s.waiting
-		if s.waiting = nil; cp == nil {
-			s.writing = false
+		s.waiting = nil
+		if cp.err = s.broken; cp.err == nil {
+			s.seq++
 			s.mu.Unlock()
-			return
+			cp.state, cp.err = s.send(cp)
+			s.mu.Lock()
 		}
-		s.seq++
-		s.mu.Unlock()
-		cp.state, cp.err = s.send(ctx, cp)
+		if cp.err != nil {
+			s.fail(cp.err)
+		}
+		s.writing = s.waiting != nil // before anybody hears of it: see Release
 		close(cp.done)
+		cp.giveUp()
 	}
 }
 
-// send repeats one checkpoint until Redis has answered it or ctx ends. The
-// number it carries makes the repetition harmless.
-func (s *Segment) send(ctx context.Context, cp *checkpoint) (State, error) {
+// send repeats one checkpoint until Redis has answered it or nobody waits for
+// it. The number it carries makes the repetition harmless.
+func (s *Segment) send(cp *checkpoint) (State, error) {
 	k := s.ledger.keys(s.JobID)
-	keys := []string{k.job, k.out, k.log, k.held, k.doc, k.names}
+	keys := []string{k.job, k.out, k.log, k.held, k.doc, k.names, k.free}
 	args := s.checkpointArgs(cp)
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		state, err := checkpointScript.Run(ctx, s.ledger.client, keys, args...).Text()
+		state, err := checkpointScript.Run(cp.ctx, s.ledger.client, keys, args...).Text()
 		switch {
 		case err == nil && state == "fenced":
 			return "", fmt.Errorf("ledger: commit: %w", ErrFenced)
 		case err == nil:
 			return State(state), nil
-		case ctx.Err() != nil:
-			return "", errors.Join(fmt.Errorf("ledger: commit: %w", err), ctx.Err())
+		case cp.ctx.Err() != nil:
+			return "", fmt.Errorf("ledger: commit: %w", err)
 		}
 		select {
-		case <-ctx.Done():
+		case <-cp.ctx.Done():
 		case <-time.After(rand.N(wait) + wait/2):
 		}
 	}

@@ -1,5 +1,5 @@
 -- Records outcomes of targets of a claimed segment, and the job's counts with them.
--- KEYS[1] job  KEYS[2] out  KEYS[3] log  KEYS[4] held  KEYS[5] doc  KEYS[6] names
+-- KEYS[1] job  KEYS[2] out  KEYS[3] log  KEYS[4] held  KEYS[5] doc  KEYS[6] names  KEYS[7] free
 -- ARGV[1] segment  ARGV[2] claim
 -- ARGV[3] number of this checkpoint under the claim: one that was applied is not applied again
 -- ARGV[4] ms that the record stays once the job is finished
@@ -36,6 +36,7 @@ if tonumber(job[2]) == 0 and redis.call('HSETNX', KEYS[1], 'finished', string.fo
     redis.call('HSET', KEYS[1], 'state', state)
   end
   if ARGV[5] == '1' then redis.call('DEL', KEYS[5]) end
+  redis.call('DEL', KEYS[7]) -- settled segments that were put back
   for i = 1, 6 do redis.call('PEXPIRE', KEYS[i], ARGV[4]) end
 end
 return state

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"strconv"
@@ -65,7 +66,7 @@ func (l *Ledger) NewLoad(spec Spec) *Load {
 // should be whole batches, since a batch never reaches over two segments.
 // The bytes are not kept.
 func (ld *Load) Add(ctx context.Context, lines []byte, count int) error {
-	if got := bytes.Count(lines, []byte{'\n'}); got != count || count == 0 {
+	if got := bytes.Count(lines, []byte{'\n'}); got != count || count == 0 || lines[len(lines)-1] != '\n' {
 		return fmt.Errorf("ledger: load: a segment of %d targets has %d lines", count, got)
 	}
 	if err := ld.stage(ctx); err != nil {
@@ -103,6 +104,9 @@ func (ld *Load) Total() int { return ld.total }
 // and content is left as it is, with created false; other content under the id
 // is ErrConflict, and nothing changes.
 func (ld *Load) Seal(ctx context.Context) (created bool, err error) {
+	if ld.total == 0 {
+		return false, errors.New("ledger: seal: a job without targets would never finish")
+	}
 	l, k := ld.ledger, ld.ledger.keys(ld.spec.ID)
 	// The index entries come first: a job that no sweeper can find would never
 	// be finished, while an entry without a job is only passed over.

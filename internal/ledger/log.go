@@ -24,7 +24,9 @@ type Entry struct {
 
 // appendJSON writes e as ["s",1,[0,230],"detail",["id",...]]; runs are pairs of
 // index and length, what is empty at the end is left out.
-func (e Entry) appendJSON(dst []byte) ([]byte, error) {
+// What is no UTF-8 in texts of others is replaced: one bad byte must not make
+// a whole segment's journal unreadable.
+func (e Entry) appendJSON(dst []byte) []byte {
 	dst = append(dst, '[', '"', byte(e.Code), '"', ',')
 	dst = strconv.AppendInt(dst, int64(e.Attempts), 10)
 	dst = append(dst, ',', '[')
@@ -35,21 +37,22 @@ func (e Entry) appendJSON(dst []byte) ([]byte, error) {
 		dst = append(dst, ',')
 	}
 	dst[len(dst)-1] = ']'
-	if e.Detail != "" || e.IDs != nil {
-		var err error
-		dst = append(dst, ',')
-		if dst, err = jsontext.AppendQuote(dst, strings.ToValidUTF8(e.Detail, "\uFFFD")); err != nil {
-			return nil, fmt.Errorf("ledger: detail: %w", err)
-		}
+	if e.Detail != "" || len(e.IDs) > 0 {
+		dst = appendText(append(dst, ','), e.Detail)
 	}
-	if e.IDs != nil {
-		ids, err := json.Marshal(e.IDs)
-		if err != nil {
-			return nil, fmt.Errorf("ledger: message ids: %w", err)
+	if len(e.IDs) > 0 {
+		dst = append(dst, ',', '[')
+		for _, id := range e.IDs {
+			dst = append(appendText(dst, id), ',')
 		}
-		dst = append(append(dst, ','), ids...)
+		dst[len(dst)-1] = ']'
 	}
-	return append(dst, ']'), nil
+	return append(dst, ']')
+}
+
+func appendText(dst []byte, text string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, text) // its only error is that it has replaced what is no UTF-8
+	return dst
 }
 
 // runs yields the runs of consecutive numbers in an ascending index.
@@ -116,8 +119,11 @@ func parseEntry(raw jsontext.Value) (Entry, error) {
 			err = json.Unmarshal(parts[i], into)
 		}
 	}
-	if err != nil || len(code) != 1 || len(pairs)%2 != 0 {
-		return Entry{}, fmt.Errorf("ledger: log entry %.100s: malformed (%w)", raw, err)
+	if err != nil {
+		return Entry{}, fmt.Errorf("ledger: log entry %.100s: %w", raw, err)
+	}
+	if len(code) != 1 || len(pairs)%2 != 0 {
+		return Entry{}, fmt.Errorf("ledger: log entry %.100s: malformed", raw)
 	}
 	e.Code = Code(code[0])
 	for i := 0; i < len(pairs); i += 2 {
@@ -132,11 +138,15 @@ func parseEntry(raw jsontext.Value) (Entry, error) {
 type Try struct {
 	Attempts    int       // calls it has been in that count as attempts
 	FirstFailed time.Time // zero: no attempt has failed
+	LastFailed  time.Time
 }
 
 func (t *Try) add(e Entry) {
 	t.Attempts = e.Attempts
-	if t.FirstFailed.IsZero() && !e.Code.final() {
+	if e.Code.final() {
+		return
+	}
+	if t.LastFailed = e.At; t.FirstFailed.IsZero() {
 		t.FirstFailed = e.At
 	}
 }

@@ -1,11 +1,12 @@
 -- Gives a claimed segment up; with targets still pending it becomes free again.
--- KEYS[1] held  KEYS[2] free
+-- KEYS[1] held  KEYS[2] free  KEYS[3] job
 -- ARGV[1] segment  ARGV[2] claim
 -- ARGV[3] ms until it may be claimed again; '' = nothing in it is pending
 -- Answers 1, or 0 where the claim is no longer held (then nothing changes).
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[1], ARGV[1] .. '#')
-if ARGV[3] ~= '' then
+-- A segment of which nothing is pending may be put back, too: its owner died before it could tell.
+if ARGV[3] ~= '' and redis.call('HEXISTS', KEYS[3], 'finished') == 0 then
   local t = redis.call('TIME')
   redis.call('ZADD', KEYS[2], t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[3], ARGV[1])
 end

@@ -2,11 +2,14 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Row is what the ledger knows of one target.
@@ -23,20 +26,18 @@ type Row struct {
 // Rows reads a job target by target, in the order in which they were given.
 // One segment at a time is held in memory. A row is true at the moment its
 // segment is read: rows of a running job may differ from counts read earlier.
+// ErrNotFound ends the rows where the job is gone, before or on the way.
 func (l *Ledger) Rows(ctx context.Context, id string) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		if _, err := l.Job(ctx, id); err != nil {
+		job, err := l.Job(ctx, id)
+		if err != nil {
 			yield(Row{}, err)
 			return
 		}
-		base := 0
-		for number := 0; ; number++ {
+		for number, base := 0, 0; base < int(job.Total); number++ {
 			rows, err := l.segmentRows(ctx, id, number, base)
 			if err != nil {
 				yield(Row{}, err)
-				return
-			}
-			if len(rows) == 0 {
 				return
 			}
 			for _, row := range rows {
@@ -49,42 +50,57 @@ func (l *Ledger) Rows(ctx context.Context, id string) iter.Seq2[Row, error] {
 	}
 }
 
-// segmentRows reads one segment; none is there after the last.
+// segmentRows reads one segment.
 func (l *Ledger) segmentRows(ctx context.Context, id string, number, base int) ([]Row, error) {
 	k, field := l.keys(id), strconv.Itoa(number)
-	packed, err := l.client.HMGet(ctx, k.names, field).Result()
+	packed, err := l.client.HGet(ctx, k.names, field).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("ledger: rows of job %q: %w", id, ErrNotFound)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ledger: rows: %w", err)
 	}
-	text, ok := packed[0].(string)
-	if !ok {
-		return nil, nil
-	}
-	lines, err := l.unpack([]byte(text))
+	lines, err := l.unpack(packed)
 	if err != nil {
 		return nil, err
 	}
 	rows := make([]Row, 0, 1+len(lines)/16)
 	for line := range strings.Lines(string(lines)) {
-		rows = append(rows, Row{Target: strings.TrimSuffix(line, "\n"), Outcome: OutcomePending})
+		rows = append(rows, Row{Target: strings.TrimSuffix(line, "\n")})
 	}
-	// The log is read after the codes: what a row then says of circumstances
-	// is never older than its outcome.
-	codes, err := l.client.GetRange(ctx, k.out, int64(base), int64(base+len(rows)-1)).Result()
+	codes, log, err := l.readOutcomes(ctx, k, field, base, len(rows))
 	if err != nil {
-		return nil, fmt.Errorf("ledger: rows: %w", err)
+		return nil, err
 	}
-	for i, c := range []byte(codes) {
-		rows[i].Outcome, rows[i].Reason = Code(c).Outcome(), Code(c).Reason()
+	for i := range rows {
+		c := Fresh
+		if i < len(codes) {
+			c = Code(codes[i])
+		}
+		rows[i].Outcome, rows[i].Reason = c.Outcome(), c.Reason()
 	}
-	log, err := l.client.HMGet(ctx, k.log, field).Result()
-	if err != nil {
-		return nil, fmt.Errorf("ledger: rows: %w", err)
+	return rows, readLog(log, func(e Entry) error { return describe(rows, e) })
+}
+
+// readOutcomes reads the codes and the log of one segment, in this order: what
+// a row says of circumstances is then never older than its outcome. Last it
+// looks for the job: without it, absent codes say nothing.
+func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base, count int) (codes, log string, err error) {
+	var out, entries *redis.StringCmd
+	var there *redis.IntCmd
+	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		out = p.GetRange(ctx, k.out, int64(base), int64(base+count-1))
+		entries = p.HGet(ctx, k.log, field)
+		there = p.Exists(ctx, k.job)
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) { // no log yet
+		return "", "", fmt.Errorf("ledger: rows: %w", err)
 	}
-	if text, ok = log[0].(string); ok {
-		err = readLog(text, func(e Entry) error { return describe(rows, e) })
+	if there.Val() == 0 {
+		return "", "", fmt.Errorf("ledger: rows of %s: %w", k.job, ErrNotFound)
 	}
-	return rows, err
+	return out.Val(), entries.Val(), nil
 }
 
 func describe(rows []Row, e Entry) error {

@@ -28,7 +28,8 @@ type Segment struct {
 	tries   []Try // nil until a target was tried and is pending again
 	seq     int   // of the last checkpoint
 	waiting *checkpoint
-	writing bool
+	writing bool  // a checkpoint waits or is on its way
+	broken  error // why nothing more is recorded
 }
 
 // Claim takes the next due segment of a running job, or nil where none is due.
@@ -106,7 +107,8 @@ func (s *Segment) replay(log string) error {
 }
 
 // Pending calls yield for each target that is still to be dealt with: its
-// index, its code and what is known of earlier attempts.
+// index, its code and what is known of earlier attempts. Yield must not call
+// methods of the segment other than Target.
 func (s *Segment) Pending(yield func(i int32, c Code, try Try)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,19 +130,27 @@ func (s *Segment) PendingCount() (n int) {
 	return n
 }
 
-// Release gives the segment up. Targets that are still pending can be claimed
-// again after the delay, by anyone. Losing the claim before is no error.
+// Release gives the segment up. Targets that are still pending, or may be,
+// since a commit has failed, can be claimed again after the delay, by anyone.
+// Losing the claim before is no error.
 func (s *Segment) Release(ctx context.Context, delayMS int64) error {
 	delay := ""
-	if s.PendingCount() > 0 {
+	if s.PendingCount() > 0 || s.unsettled() {
 		delay = strconv.FormatInt(max(delayMS, 0), 10)
 	}
 	return s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay)
 }
 
+// unsettled reports whether Redis may not have all that is known here.
+func (s *Segment) unsettled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writing || s.broken != nil
+}
+
 func (l *Ledger) release(ctx context.Context, id, segment, claim, delay string) error {
 	k := l.keys(id)
-	if err := releaseScript.Run(ctx, l.client, []string{k.held, k.free}, segment, claim, delay).Err(); err != nil {
+	if err := releaseScript.Run(ctx, l.client, []string{k.held, k.free, k.job}, segment, claim, delay).Err(); err != nil {
 		return fmt.Errorf("ledger: release: %w", err)
 	}
 	return nil

@@ -18,6 +18,7 @@ type batch struct {
 	lines []byte  // names, each ended by a newline
 	index []int32 // of these names in the segment
 	history
+	due time.Time // not to be sent before
 }
 
 // history is what targets have been through together.
@@ -25,9 +26,18 @@ type history struct {
 	code     ledger.Code // a pending one: Lost and Doubtful tell that an answer was lost
 	attempts int         // calls that failed so far
 	failed   time.Time   // when the first of them did; zero = none
+	last     time.Time   // when the last of them did; zero = none, or it does not matter
 }
 
 func (h history) lost() bool { return h.code == ledger.Lost || h.code == ledger.Doubtful }
+
+// retryAt is when such targets may be sent again.
+func (h history) retryAt() time.Time {
+	if h.last.IsZero() {
+		return h.last
+	}
+	return h.last.Add(delayAfter(h.attempts))
+}
 
 // refused is the code of such targets after a call that was certainly not carried out.
 func (h history) refused() ledger.Code {
@@ -47,23 +57,14 @@ type Policy struct {
 // mention: its answer was not lost, the API just does not say.
 const missingAttempts = 3
 
-// next is what to do with targets of a batch that are still pending.
-type next int
-
-const (
-	nothing next = iota // all are settled
-	retry               // the same again, after a delay
-	recut               // again in smaller batches
-)
-
 // decision is everything that follows from one answer.
 type decision struct {
 	result  string          // for logs and metrics
 	updates []ledger.Update // what became of the targets
-	next    next
-	left    batch           // the targets that are still pending, with their history
-	delay   time.Duration   // before the next attempt
-	most    int             // with recut: targets of a batch from now on
+	again   bool            // some are still pending:
+	left    batch           // these, with their history
+	delay   time.Duration   // before their next attempt
+	most    int             // targets of a batch from now on, 0 = as many as fit
 	hold    *gate.Hold      // what the answer means for all other calls
 	scope   apiclient.Scope // with a throttled call, the quota that refused it
 	learned int             // a limit that the API has told, 0 = none
@@ -99,7 +100,7 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 			return orSplit(b, ledger.Rejected, detail)
 		}
 		d := waits(b, string(e.Kind), nil)
-		d.next, d.most, d.learned = recut, e.Limit, e.Limit
+		d.most, d.learned = e.Limit, e.Limit
 		return d
 	case apiclient.KindNotAllowed:
 		return ends(b, ledger.NotAllowed, detail)
@@ -148,7 +149,7 @@ func accepted(b batch, answer apiclient.Answer, holdLost bool) decision {
 		}
 		code := ledger.AnswerLost
 		if !holdLost && calls < missingAttempts {
-			code, d.next = ledger.Lost, retry
+			code, d.again = ledger.Lost, true
 			d.left = b.only(answer.Missing)
 			d.left.attempts, d.left.code = calls, code
 			d.delay = delayAfter(calls)
@@ -188,7 +189,7 @@ func orSplit(b batch, code ledger.Code, detail string) decision {
 		return ends(b, code, detail)
 	}
 	d := waits(b, code.Reason(), nil)
-	d.next, d.most = recut, (len(b.index)+1)/2
+	d.most = (len(b.index) + 1) / 2
 	return d
 }
 
@@ -197,7 +198,7 @@ func orSplit(b batch, code ledger.Code, detail string) decision {
 func waits(b batch, result string, hold *gate.Hold) decision {
 	b.code = b.refused()
 	return decision{
-		result: result, next: retry, left: b, hold: hold,
+		result: result, again: true, left: b, hold: hold,
 		updates: []ledger.Update{{Index: b.index, Code: b.code, Attempts: b.attempts}},
 	}
 }
@@ -208,7 +209,7 @@ func fails(b batch, code ledger.Code, e *apiclient.Error, p Policy, now time.Tim
 	if b.code = b.refused(); code == ledger.Lost {
 		b.code = code
 	}
-	if b.failed.IsZero() {
+	if b.last = now; b.failed.IsZero() {
 		b.failed = now
 	}
 	b.attempts++
@@ -221,7 +222,7 @@ func fails(b batch, code ledger.Code, e *apiclient.Error, p Policy, now time.Tim
 		return ends(b, end, detailOf(e))
 	}
 	return decision{
-		result: string(e.Kind), next: retry, left: b, delay: max(delayAfter(b.attempts), e.RetryAfter),
+		result: string(e.Kind), again: true, left: b, delay: max(delayAfter(b.attempts), e.RetryAfter),
 		updates: []ledger.Update{{Index: b.index, Code: b.code, Attempts: b.attempts, Detail: detailOf(e)}},
 	}
 }
@@ -238,9 +239,11 @@ func (b batch) take(n int) (first, rest batch) {
 	return first, rest
 }
 
-// split cuts a batch into parts of at most so many targets, which stay apart.
-func (b batch) split(most int) (parts []batch) {
-	for len(b.index) > most {
+// split cuts a batch into parts of at most so many targets (0 = leave it
+// whole), which stay apart and are due at the same time.
+func (b batch) split(most int, due time.Time) (parts []batch) {
+	b.due = due
+	for most > 0 && len(b.index) > most {
 		var first batch
 		first, b = b.take(most)
 		parts = append(parts, first)

@@ -11,35 +11,18 @@ import (
 	"crier/internal/ledger"
 )
 
-// inPlace is the longest delay for which a batch waits in its slot; before a
-// longer one its targets go back to the ledger.
+// inPlace is the longest delay for which targets wait in their slot; before a
+// longer one the segment goes back to the ledger.
 const inPlace = 3 * time.Second
 
 // errNotRunning says that a job was paused, cancelled or ended meanwhile.
 var errNotRunning = errors.New("tasks: the job does not run any more")
 
-// batch makes calls with one batch until nothing of it is pending, or somebody
-// else is to go on with it. The decision says what is left; an error, that
-// nothing more of the segment is to be sent now.
-func (s *slot) batch(stop context.Context, c *campaign, segment *ledger.Segment, b batch, cut chunker.Batch) (decision, error) {
-	for {
-		d, err := s.call(stop, c, segment, b, cut)
-		if err != nil || d.next != retry || d.delay > inPlace {
-			return d, err
-		}
-		s.metrics.retries.WithLabelValues(d.result).Inc()
-		pause(stop, d.delay)
-		if b = d.left; len(b.index) != cut.Count {
-			if cut, _, err = c.cut.Next(b.lines); err != nil {
-				return d, err
-			}
-		}
-	}
-}
-
-// call is the life of a batch: grant, mark, POST, classify, record, tell.
+// call is the life of a batch: grant, mark, POST, classify, record, tell. The
+// decision says what is left to do; an error, that nothing more of the segment
+// is to be sent now.
 func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, b batch, cut chunker.Batch) (decision, error) {
-	unsent := decision{next: retry, left: b}
+	unsent := decision{again: true, left: b}
 
 	// Grant: one place in flight, one call of the quota.
 	offer := &offer{job: s.job.ID, weight: s.job.Weight, maxRate: s.job.MaxRate, targets: cut.Count}
@@ -120,7 +103,7 @@ func (s *slot) tell(t apiclient.TargetType, p pass, d decision) {
 // logCall writes one wide line for each call.
 func (s *slot) logCall(segment *ledger.Segment, cut chunker.Batch, d decision, err error, took time.Duration) {
 	level := slog.LevelDebug
-	if err != nil && d.next == nothing {
+	if err != nil && !d.again {
 		level = slog.LevelWarn // targets have failed
 	}
 	s.log.Log(s.recording, level, "call", "segment", segment.Name, "targets", cut.Count, "bytes", cut.Bytes,

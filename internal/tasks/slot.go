@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -126,8 +127,9 @@ func (s *slot) deliver(segment *ledger.Segment) {
 	}
 }
 
-// sendAll makes calls, several at a time, until nothing is left to do or the
-// time is over. It returns when targets that are still pending may be tried again.
+// sendAll makes calls, several at a time, until nothing is left to do, or the
+// time is over, or what is left has to wait for long. It returns after which
+// delay the pending targets may be claimed again.
 func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (delay time.Duration) {
 	stop, cancel := context.WithCancel(s.stop)
 	defer cancel()
@@ -140,33 +142,46 @@ func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (dela
 		err error
 	}
 	results := make(chan result)
-	for running := 0; ; running-- {
-		for len(todo) > 0 && running < window && stop.Err() == nil {
-			var b batch
-			var cut chunker.Batch
-			var err error
-			if b, cut, todo, err = c.next(todo); err != nil {
+	for running := 0; ; {
+		for running < window && stop.Err() == nil {
+			b, cut, err := c.next(&todo, time.Now())
+			if err != nil {
 				s.log.Error("a target fits no call any more", "segment", segment.Name, "error", err)
-				delay = time.Minute
+				continue // it has been put off, others may fit
+			}
+			if cut.Count == 0 {
 				break
 			}
 			running++
 			go func() {
-				d, err := s.batch(stop, c, segment, b, cut)
+				d, err := s.call(stop, c, segment, b, cut)
 				results <- result{d, err}
 			}()
 		}
+		delay = untilDue(todo, time.Now())
 		if running == 0 {
-			return delay
+			if len(todo) == 0 || delay > inPlace || stop.Err() != nil {
+				return delay
+			}
+			pause(stop, delay)
+			continue
 		}
-		r := <-results
-		switch {
-		case r.err != nil:
-			cancel() // nothing of this segment is ours to send any more
-		case r.next == recut:
-			todo = append(r.left.split(r.most), todo...)
-		case r.next == retry && (delay == 0 || r.delay < delay):
-			delay = r.delay
+		var due <-chan time.Time
+		if len(todo) > 0 && running < window && stop.Err() == nil {
+			due = time.After(delay)
+		}
+		select {
+		case <-due:
+		case r := <-results:
+			running--
+			if r.err != nil {
+				cancel() // nothing of this segment is to be sent now
+			} else if r.again {
+				s.metrics.retries.WithLabelValues(r.result).Inc()
+			}
+			if r.again {
+				todo = append(r.left.split(r.most, time.Now().Add(r.delay)), todo...)
+			}
 		}
 	}
 }
@@ -176,7 +191,7 @@ func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (dela
 func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
 	var adrift []ledger.Update
 	segment.Pending(func(i int32, code ledger.Code, try ledger.Try) {
-		h := history{code, try.Attempts, try.FirstFailed}
+		h := history{code, try.Attempts, try.FirstFailed, try.LastFailed}
 		if code == ledger.InFlight {
 			if h = h.adrift(time.Now()); s.job.Hold {
 				h.code = ledger.AnswerLost
@@ -191,7 +206,7 @@ func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
 			return
 		}
 		if n := len(todo); n == 0 || todo[n-1].history != h {
-			todo = append(todo, batch{history: h})
+			todo = append(todo, batch{history: h, due: h.retryAt()})
 		}
 		b := &todo[len(todo)-1]
 		b.lines = append(append(b.lines, segment.Target(i)...), '\n')
@@ -200,7 +215,12 @@ func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
 	if len(adrift) > 0 {
 		s.log.Warn("calls of a worker that is gone may have been carried out", "segment", segment.Name)
 	}
-	_, err = segment.Commit(s.recording, ledger.Tally{}, adrift...)
+	if len(adrift) == 0 && len(todo) > 0 {
+		return todo, nil
+	}
+	// With nothing pending this settles the job's end, should it still be open.
+	state, err := segment.Commit(s.recording, ledger.Tally{}, adrift...)
+	s.noteState(state)
 	for _, u := range adrift {
 		s.metrics.outcome(s.job, u)
 	}
@@ -209,25 +229,43 @@ func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
 
 // adrift is the history of targets that a former owner left in flight.
 func (h history) adrift(now time.Time) history {
-	if h.code = ledger.Lost; h.failed.IsZero() {
+	h.code, h.last = ledger.Lost, time.Time{}
+	if h.failed.IsZero() {
 		h.failed = now.Truncate(time.Millisecond) // the same for all that are found together
 	}
 	h.attempts++
 	return h
 }
 
-// next cuts one batch off the work to do.
-func (c *campaign) next(todo []batch) (batch, chunker.Batch, []batch, error) {
-	cut, _, err := c.cut.Next(todo[0].lines)
-	if err != nil {
-		return batch{}, cut, todo, err
+// next cuts one batch off the first group of targets that is due. None is due
+// where the batch is empty. A group whose first target fits no call is put off.
+func (c *campaign) next(todo *[]batch, now time.Time) (batch, chunker.Batch, error) {
+	for i := range *todo {
+		group := &(*todo)[i]
+		if group.due.After(now) {
+			continue
+		}
+		cut, _, err := c.cut.Next(group.lines)
+		if err != nil {
+			group.due = now.Add(time.Minute)
+			return batch{}, chunker.Batch{}, err
+		}
+		var b batch
+		if b, *group = group.take(cut.Count); len(group.index) == 0 {
+			*todo = slices.Delete(*todo, i, i+1)
+		}
+		return b, cut, nil
 	}
-	b, rest := todo[0].take(cut.Count)
-	if len(rest.index) == 0 {
-		return b, cut, todo[1:], nil
+	return batch{}, chunker.Batch{}, nil
+}
+
+// untilDue is how long none of the targets is due; 0 where there are none.
+func untilDue(todo []batch, now time.Time) time.Duration {
+	if len(todo) == 0 {
+		return 0
 	}
-	todo[0] = rest
-	return b, cut, todo, nil
+	first := slices.MinFunc(todo, func(a, b batch) int { return a.due.Compare(b.due) })
+	return max(first.due.Sub(now), 0)
 }
 
 // expire ends what is still pending when the job's time is over.
