@@ -101,8 +101,8 @@ func (f *flags) read(stderr *os.File) (config, *slog.Logger, error) {
 	c.ledger.UrgentRetention = faults.Duration("URGENT_RETENTION", f.UrgentRetention, time.Second, year)
 	c.chat.MessageIDs = faults.Bool("KEEP_MESSAGE_IDS", f.KeepMessageIDs)
 	c.chat.MaxConns = c.tasks.Concurrency + c.tasks.UrgentConcurrency
-	if c.adminAddr = f.AdminAddr; c.adminAddr == "off" {
-		c.adminAddr = ""
+	if f.AdminAddr != "off" {
+		c.adminAddr = faults.Addr("ADMIN_ADDR", f.AdminAddr)
 	}
 	log := f.Logger(&faults, stderr)
 	return c, log, faults.Err()

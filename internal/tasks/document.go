@@ -205,14 +205,13 @@ func readObject(text []byte) ([]member, error) {
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, syntaxError(text, err)
 	}
-	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, syntaxError(text, errTrailing(dec))
+	if rest := text[dec.InputOffset():]; len(bytes.TrimSpace(rest)) > 0 {
+		at := len(text) - len(bytes.TrimLeft(rest, " \t\r\n"))
+		return nil, syntaxError(text, &jsontext.SyntacticError{
+			ByteOffset: int64(at), Err: errors.New("something follows the end of the document"),
+		})
 	}
 	return members, nil
-}
-
-func errTrailing(dec *jsontext.Decoder) error {
-	return &jsontext.SyntacticError{ByteOffset: dec.InputOffset(), Err: errors.New("something follows the end of the document")}
 }
 
 // syntaxError turns what the JSON reader says into our words. A repeated name

@@ -1,0 +1,50 @@
+# Crier's tasks. `make help` lists them.
+SHELL := /bin/sh
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := .tools/golangci-lint-$(GOLANGCI_VERSION)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+LDFLAGS := -X crier/internal/settings.version=$(VERSION)
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test race lint fuzz bench fmt tidy build
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: build ## Deliver 10,000 messages through a simulated API; needs nothing but Go
+	@bin/demo examples/customers.csv
+
+test: ## Run all tests; with redis-server installed against it, else against an embedded Redis
+	go test ./...
+
+race: ## Run all tests with the race detector
+	go test -race ./...
+
+lint: $(GOLANGCI) ## Check style, faults and the import direction
+	$(GOLANGCI) run ./...
+
+fuzz: ## Fuzz each target for FUZZTIME (10s)
+	@set -e; for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "fuzz $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+bench: ## Run all benchmarks once
+	go test -run '^$$' -bench . -benchmem ./...
+
+fmt: $(GOLANGCI) ## Format the code
+	$(GOLANGCI) fmt ./...
+
+tidy: ## Bring go.mod and go.sum in line with the imports
+	go mod tidy
+
+build: ## Build the programs into bin/
+	@go build -ldflags "$(LDFLAGS)" -o bin/ ./cmd/...
+
+# Built here, not run by `go run`: it is slow to link, and its version is ours to choose.
+$(GOLANGCI):
+	@mkdir -p .tools
+	GOBIN=$(CURDIR)/.tools/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv .tools/new/golangci-lint $@ && rmdir .tools/new

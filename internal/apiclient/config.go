@@ -1,0 +1,80 @@
+package apiclient
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config says where the Chat API is and how to speak to it.
+type Config struct {
+	// BaseURL is http or https, with no user, query or fragment in it.
+	BaseURL string
+	// Org and App are the path parts {org_name} and {app_name}.
+	Org, App string
+	Form     Form
+	// Timeout is for one attempt, from looking for a connection to the last
+	// byte of the answer. A call takes two of them at most, and what its token
+	// takes.
+	Timeout time.Duration
+	// MaxConns is the number of connections that are kept for use again: as
+	// many as there are calls at a time. More calls are not held up.
+	MaxConns int
+	// MessageIDs asks for the vendor's message ids and keeps them in Answer.IDs.
+	MessageIDs bool
+	// Tokens is closed with the client.
+	Tokens TokenSource
+	// Observe, if not nil, is told of every attempt: "messages" (unified form),
+	// "messages_users", "messages_chatgroups", "messages_chatrooms" (split form)
+	// or "token"; the status, 0 = no answer; and how long it took. It is called
+	// by many goroutines.
+	Observe func(endpoint string, status int, d time.Duration)
+}
+
+// DefaultConfig returns the defaults of all that has one: not Org, App and Tokens.
+func DefaultConfig() Config {
+	return Config{BaseURL: "https://a1.easecdn.com", Form: FormUnified, Timeout: 15 * time.Second, MaxConns: 40}
+}
+
+// Validate returns all faults, each a FieldError named by the field of Config.
+func (c Config) Validate() error {
+	_, faults := appURL(c.BaseURL, c.Org, c.App)
+	if !c.Form.Valid() {
+		faults = append(faults, FieldError{"Form", "must be unified or split"})
+	}
+	if c.Timeout <= 0 {
+		faults = append(faults, FieldError{"Timeout", "must be more than 0"})
+	}
+	if c.MaxConns <= 0 {
+		faults = append(faults, FieldError{"MaxConns", "must be more than 0"})
+	}
+	if c.Tokens == nil {
+		faults = append(faults, FieldError{"Tokens", "is required"})
+	}
+	return errors.Join(faults...)
+}
+
+// appURL returns {base}/{org}/{app}, or the faults of the three. These never
+// repeat what is in a base URL: there may be a password in it.
+func appURL(base, org, app string) (u *url.URL, faults []error) {
+	u, err := url.Parse(base)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		faults = append(faults, FieldError{"BaseURL", "must be an http or https URL"})
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		faults = append(faults, FieldError{"BaseURL", "must hold no user, query or fragment"})
+	}
+	for _, part := range []struct{ field, name string }{{"Org", org}, {"App", app}} {
+		switch {
+		case part.name == "":
+			faults = append(faults, FieldError{part.field, "is required"})
+		case strings.Trim(part.name, ".") == "" || strings.ContainsAny(part.name, "/#?%\\ \t\r\n"):
+			faults = append(faults, FieldError{part.field, "must be one part of a path, without / # ? % and spaces"})
+		}
+	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return u.JoinPath(org, app), nil
+}

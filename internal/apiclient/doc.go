@@ -1,0 +1,13 @@
+// Package apiclient speaks to the vendor's Chat REST API: it checks and
+// encodes messages, sends them, reads what became of every target, and keeps
+// the access token fresh.
+//
+// The invariant: one POST is one attempt is one classification. Every answer,
+// and every lack of one, becomes exactly one Kind, and nothing that may have
+// left this process is ever sent a second time behind the caller's back.
+//
+// It is no retry loop and no rate limiter: it says what an answer means, and
+// the caller decides what to do about it. The only calls it repeats are those
+// that were certainly not carried out: once after a 401, with another token,
+// and where a kept-alive connection turned out dead before a byte was written.
+package apiclient

@@ -1,0 +1,207 @@
+package tasks
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"crier/internal/apiclient"
+	"crier/internal/gate"
+	"crier/internal/ledger"
+)
+
+var noon = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+
+// someBatch has n targets u10, u11, ... with indexes from 10 on.
+func someBatch(n int, h history) batch {
+	b := batch{history: h}
+	for i := range n {
+		b.lines = fmt.Appendf(b.lines, "u%d\n", 10+i)
+		b.index = append(b.index, int32(10+i))
+	}
+	return b
+}
+
+// verdict is what the table says of a decision; delays are ranges, so they
+// are held against the rest of the decision below.
+type verdict struct {
+	Code     ledger.Code
+	Attempts int
+	Again    bool
+	Most     int
+	Hold     gate.Reason
+	Scope    apiclient.Scope
+	Learned  int
+}
+
+func TestDecideByKind(t *testing.T) {
+	e := func(kind apiclient.Kind) *apiclient.Error {
+		return &apiclient.Error{Kind: kind, Status: 418, Description: "the reason"}
+	}
+	tried := history{code: ledger.Refused, attempts: 2, failed: noon.Add(-time.Minute)}
+	doubtful := history{code: ledger.Lost, attempts: 2, failed: noon.Add(-time.Minute)}
+	old := history{code: ledger.Refused, attempts: 9, failed: noon.Add(-25 * time.Hour)}
+	oldLost := history{code: ledger.Doubtful, attempts: 9, failed: noon.Add(-25 * time.Hour)}
+	tests := []struct {
+		name string
+		err  error
+		n    int
+		from history
+		hold bool // on_unknown
+		want verdict
+	}{
+		{"rejected alone", e(apiclient.KindRejected), 1, history{}, false, verdict{Code: ledger.Rejected, Attempts: 1}},
+		{"rejected among others", e(apiclient.KindRejected), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3}},
+		{"too large alone", e(apiclient.KindTooLarge), 1, tried, false, verdict{Code: ledger.TooLarge, Attempts: 3}},
+		{"too large", e(apiclient.KindTooLarge), 4, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 2}},
+		{"too many", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 3}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3, Learned: 3}},
+		{"too many, of no use", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 5}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3}},
+		{"not allowed", e(apiclient.KindNotAllowed), 5, history{}, false, verdict{Code: ledger.NotAllowed, Attempts: 1}},
+		{"unsupported", e(apiclient.KindUnsupported), 5, history{}, false, verdict{Code: ledger.Unsupported, Attempts: 1}},
+		{"calls throttled", &apiclient.Error{Kind: apiclient.KindThrottled, Scope: apiclient.ScopeCalls}, 5, tried, false, verdict{Code: ledger.Refused, Attempts: 2, Again: true, Hold: gate.ReasonQuota, Scope: apiclient.ScopeCalls}},
+		{"targets throttled", &apiclient.Error{Kind: apiclient.KindThrottled, Scope: apiclient.ScopeTargets}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonQuota, Scope: apiclient.ScopeTargets}},
+		{"throttled after a lost answer", &apiclient.Error{Kind: apiclient.KindThrottled, Scope: apiclient.ScopeCalls}, 5, doubtful, false, verdict{Code: ledger.Doubtful, Attempts: 2, Again: true, Hold: gate.ReasonQuota, Scope: apiclient.ScopeCalls}},
+		{"throttled for a day", &apiclient.Error{Kind: apiclient.KindThrottled, Scope: apiclient.ScopeCalls}, 5, old, false, verdict{Code: ledger.Refused, Attempts: 9, Again: true, Hold: gate.ReasonQuota, Scope: apiclient.ScopeCalls}},
+		{"unauthorized", e(apiclient.KindUnauthorized), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonUnauthorized}},
+		{"unknown app", e(apiclient.KindUnknownApp), 5, history{}, true, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonUnknownApp}},
+		{"plan used up", e(apiclient.KindPlan), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonPlan}},
+		{"unavailable", e(apiclient.KindUnavailable), 5, history{}, false, verdict{Code: ledger.Refused, Attempts: 1, Again: true}},
+		{"unavailable under hold", e(apiclient.KindUnavailable), 5, history{}, true, verdict{Code: ledger.Refused, Attempts: 1, Again: true}},
+		{"unavailable after a lost answer", e(apiclient.KindUnavailable), 5, doubtful, false, verdict{Code: ledger.Doubtful, Attempts: 3, Again: true}},
+		{"given up", e(apiclient.KindUnavailable), 5, old, false, verdict{Code: ledger.GaveUp, Attempts: 10}},
+		{"given up after a lost answer", e(apiclient.KindUnavailable), 5, oldLost, false, verdict{Code: ledger.AnswerLost, Attempts: 10}},
+		{"lost", e(apiclient.KindUnknown), 5, tried, false, verdict{Code: ledger.Lost, Attempts: 3, Again: true}},
+		{"lost under hold", e(apiclient.KindUnknown), 5, tried, true, verdict{Code: ledger.AnswerLost, Attempts: 3}},
+		{"lost and given up", e(apiclient.KindUnknown), 5, old, false, verdict{Code: ledger.AnswerLost, Attempts: 10}},
+		{"an error of another make", errors.New("boom"), 5, history{}, true, verdict{Code: ledger.AnswerLost, Attempts: 1}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := someBatch(tt.n, tt.from)
+			d := decide(b, apiclient.Answer{}, tt.err, tt.hold, Policy{GiveUpAfter: 24 * time.Hour}, noon)
+			if len(d.updates) != 1 || !cmp.Equal(d.updates[0].Index, b.index) {
+				t.Fatalf("updates %+v are not one of all targets", d.updates)
+			}
+			got := verdict{
+				Code: d.updates[0].Code, Attempts: d.updates[0].Attempts, Again: d.again, Most: d.most,
+				Scope: d.scope, Learned: d.learned,
+			}
+			if d.hold != nil {
+				got.Hold = d.hold.Reason
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+			if pending := got.Code.Outcome() == ledger.OutcomePending; pending != d.again {
+				t.Errorf("targets are %s, again is %v", got.Code.Outcome(), d.again)
+			}
+			if d.again && (!cmp.Equal(d.left.index, b.index) || d.left.code != got.Code || d.left.attempts != got.Attempts) {
+				t.Errorf("left is %+v", d.left.history)
+			}
+			if d.result == "" {
+				t.Error("no result for the metrics")
+			}
+			if !d.again && d.updates[0].Detail == "" {
+				t.Error("a final outcome says nothing of its cause")
+			}
+		})
+	}
+}
+
+// A kind that the switch forgets would count as a lost answer.
+func TestDecideKnowsEveryKind(t *testing.T) {
+	for _, kind := range apiclient.Kinds() {
+		d := decide(someBatch(1, history{}), apiclient.Answer{}, &apiclient.Error{Kind: kind}, true, Policy{}, noon)
+		if lost := d.updates[0].Code == ledger.AnswerLost; lost != (kind == apiclient.KindUnknown) {
+			t.Errorf("%s ends as %q", kind, d.updates[0].Code)
+		}
+	}
+}
+
+func TestDecideMaxAttempts(t *testing.T) {
+	for attempts, want := range map[int]ledger.Code{1: ledger.Refused, 2: ledger.GaveUp} {
+		b := someBatch(3, history{attempts: attempts, failed: noon})
+		d := decide(b, apiclient.Answer{}, &apiclient.Error{Kind: apiclient.KindUnavailable}, false, Policy{MaxAttempts: 3}, noon)
+		if d.updates[0].Code != want || d.updates[0].Attempts != attempts+1 {
+			t.Errorf("attempt %d of 3: %+v, want code %q", attempts+1, d.updates[0], want)
+		}
+	}
+}
+
+func TestDecideDelays(t *testing.T) {
+	delay := func(attempts int, told time.Duration) time.Duration {
+		b := someBatch(1, history{attempts: attempts, failed: noon})
+		return decide(b, apiclient.Answer{}, &apiclient.Error{Kind: apiclient.KindUnavailable, RetryAfter: told}, false, Policy{}, noon).delay
+	}
+	for range 200 {
+		for attempts, most := range map[int]time.Duration{0: 500 * time.Millisecond, 3: 4 * time.Second, 40: 10 * time.Minute} {
+			if d := delay(attempts, 0); d < 0 || d > most {
+				t.Fatalf("delay %v after %d attempts, at most %v", d, attempts+1, most)
+			}
+		}
+		if d := delay(0, 7*time.Second); d < 7*time.Second {
+			t.Fatalf("delay %v, the API asked for 7s", d)
+		}
+	}
+}
+
+func TestDecideAccepted(t *testing.T) {
+	answer := apiclient.Answer{
+		Failed:  []apiclient.TargetFailure{{Index: 1, Text: "blocked"}},
+		Missing: []int{2, 4},
+		IDs:     []string{"a", "", "", "d", ""},
+	}
+	const unsaid = "the answer did not mention it"
+	rejected := ledger.Update{Index: []int32{11}, Code: ledger.Rejected, Attempts: 1, Detail: "blocked"}
+	sent := ledger.Update{Index: []int32{10, 13}, Code: ledger.Sent, Attempts: 1, IDs: []string{"a", "d"}}
+	missing := func(code ledger.Code, attempts int) ledger.Update {
+		return ledger.Update{Index: []int32{12, 14}, Code: code, Attempts: attempts, Detail: unsaid}
+	}
+
+	d := decide(someBatch(5, history{}), answer, nil, false, Policy{}, noon)
+	want := []ledger.Update{rejected, missing(ledger.Lost, 1), sent}
+	if diff := cmp.Diff(want, d.updates); diff != "" || !d.again {
+		t.Errorf("again %v, updates (-want +got):\n%s", d.again, diff)
+	}
+	if string(d.left.lines) != "u12\nu14\n" || !cmp.Equal(d.left.index, []int32{12, 14}) || d.left.code != ledger.Lost || d.left.attempts != 1 {
+		t.Errorf("left: %q %v %+v", d.left.lines, d.left.index, d.left.history)
+	}
+
+	d = decide(someBatch(5, history{}), answer, nil, true, Policy{}, noon)
+	if diff := cmp.Diff([]ledger.Update{rejected, missing(ledger.AnswerLost, 1), sent}, d.updates); diff != "" || d.again {
+		t.Errorf("under hold: again %v, updates (-want +got):\n%s", d.again, diff)
+	}
+
+	d = decide(someBatch(5, history{attempts: 2}), answer, nil, false, Policy{}, noon)
+	if d.again || d.updates[1].Code != ledger.AnswerLost || d.updates[1].Attempts != 3 {
+		t.Errorf("what the API never mentions is sent for ever: %+v", d.updates[1])
+	}
+
+	d = decide(someBatch(2, history{}), apiclient.Answer{}, nil, false, Policy{}, noon)
+	all := []ledger.Update{{Index: []int32{10, 11}, Code: ledger.Sent, Attempts: 1}}
+	if diff := cmp.Diff(all, d.updates, cmpopts.EquateEmpty()); diff != "" || d.again {
+		t.Errorf("all accepted: again %v, updates (-want +got):\n%s", d.again, diff)
+	}
+}
+
+func TestBatchSplit(t *testing.T) {
+	parts := someBatch(7, history{attempts: 1}).split(3, noon)
+	var names, sizes []string
+	for _, p := range parts {
+		names = append(names, string(p.lines))
+		sizes = append(sizes, fmt.Sprint(p.index, p.attempts, p.due.Equal(noon)))
+	}
+	if diff := cmp.Diff([]string{"u10\nu11\nu12\n", "u13\nu14\nu15\n", "u16\n"}, names); diff != "" {
+		t.Errorf("parts (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"[10 11 12] 1 true", "[13 14 15] 1 true", "[16] 1 true"}, sizes); diff != "" {
+		t.Errorf("parts (-want +got):\n%s", diff)
+	}
+	if whole := someBatch(7, history{}).split(0, noon); len(whole) != 1 {
+		t.Errorf("split(0) gives %d parts", len(whole))
+	}
+}
