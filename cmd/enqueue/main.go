@@ -114,6 +114,18 @@ func open(r settings.Redis, std streams) (app, error) {
 	return app{streams: std, ledger: book, gate: gate.New(conn.Client, gates), queue: tasks.NewQueue(conn.Client, namespace)}, nil
 }
 
+// input is standard input as a stream that breaks off when ctx ends: a read of
+// a terminal or a pipe itself may wait for ever.
+func (a *app) input(ctx context.Context) io.Reader {
+	read, write := io.Pipe()
+	context.AfterFunc(ctx, func() { _ = write.CloseWithError(ctx.Err()) }) // it never fails
+	go func() {
+		_, err := io.Copy(write, a.in)
+		_ = write.CloseWithError(err) // as above; nil is the end
+	}()
+	return read
+}
+
 // report says what went wrong and returns the exit code for it.
 func report(ctx context.Context, stderr io.Writer, err error) int {
 	if err == nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/go-json-experiment/json"
@@ -44,18 +43,18 @@ type sendCommand struct {
 
 // Run submits the job.
 func (c *sendCommand) Run(ctx context.Context, a *app) error {
-	document, err := c.document(a.in)
+	document, err := c.document(ctx, a)
 	if err != nil {
 		return err
 	}
 	var names tasks.Names
 	if c.Targets != nil {
-		reader, err := c.open(a.in, string(document.Message.TargetType))
+		reader, err := c.open(ctx, a, string(document.Message.TargetType))
 		if err != nil {
 			return err
 		}
 		defer func() { _ = reader.Close() }() // read only
-		names = reader
+		names = list{reader}
 	}
 	bar := newLoadProgress(a.err)
 	submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
@@ -86,12 +85,12 @@ func (c *sendCommand) Run(ctx context.Context, a *app) error {
 }
 
 // open opens the list that --targets names.
-func (c *sendCommand) open(stdin io.Reader, kind string) (*targets.Reader, error) {
+func (c *sendCommand) open(ctx context.Context, a *app, kind string) (*targets.Reader, error) {
 	options := targets.Options{Kind: kind, Column: c.Column}
 	var reader *targets.Reader
 	var err error
 	if *c.Targets == "-" {
-		reader, err = targets.NewReader(stdin, targets.Text, options)
+		reader, err = targets.NewReader(a.input(ctx), targets.Text, options)
 	} else {
 		reader, err = targets.Open(*c.Targets, options)
 	}
@@ -101,12 +100,27 @@ func (c *sendCommand) open(stdin io.Reader, kind string) (*targets.Reader, error
 	return reader, nil
 }
 
+// list makes what keeps a list from being read the fault of who gave it: an
+// absent column, say, or a quote that is never closed. That of a single line
+// stays as it is: reading goes on behind it.
+type list struct{ *targets.Reader }
+
+// Next gives the next name.
+func (l list) Next() ([]byte, int, error) {
+	name, line, err := l.Reader.Next()
+	var invalid *targets.InvalidError
+	if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, &invalid) {
+		err = usage("--targets: %w", err)
+	}
+	return name, line, err
+}
+
 // document is the one that --job names, or the one that the other flags describe.
-func (c *sendCommand) document(stdin io.Reader) (tasks.Document, error) {
+func (c *sendCommand) document(ctx context.Context, a *app) (tasks.Document, error) {
 	var text []byte
 	var err error
 	if c.Job != nil {
-		text, err = c.jobFile(stdin)
+		text, err = c.jobFile(ctx, a)
 	} else {
 		text, err = c.describe()
 	}
@@ -123,7 +137,7 @@ func (c *sendCommand) document(stdin io.Reader) (tasks.Document, error) {
 	return d, nil
 }
 
-func (c *sendCommand) jobFile(stdin io.Reader) ([]byte, error) {
+func (c *sendCommand) jobFile(ctx context.Context, a *app) ([]byte, error) {
 	for _, other := range []*string{
 		c.TargetType, c.Type, c.Text, c.Msg, c.From, c.Ext, c.ID, c.Name, c.Priority, c.SendAt, c.ExpiresAt, c.OnUnknown,
 	} {
@@ -135,20 +149,13 @@ func (c *sendCommand) jobFile(stdin io.Reader) ([]byte, error) {
 		if c.Targets != nil && *c.Targets == "-" {
 			return nil, usage("--job and --targets cannot both read standard input")
 		}
-		return io.ReadAll(stdin)
+		return io.ReadAll(a.input(ctx))
 	}
 	text, err := os.ReadFile(*c.Job)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || err != nil {
-		return text, wrapUsage("--job", err)
+	if err != nil {
+		return nil, usage("--job: %w", err)
 	}
 	return text, nil
-}
-
-func wrapUsage(flag string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return usage("%s: %w", flag, err)
 }
 
 // describe writes the document that the flags describe. What is wrong with it

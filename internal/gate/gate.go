@@ -91,8 +91,8 @@ func (g *Gate) Ask(ctx context.Context, targetType string, targets int) (Grant, 
 
 // AskRate asks for one call with so many targets of a job that has a cap of
 // its own, in targets a second.
-func (g *Gate) AskRate(ctx context.Context, job string, targets, cap int) (Grant, error) {
-	return g.ask(ctx, "job:"+job, targets, []Rate{{N: cap, Targets: true, Window: time.Second}})
+func (g *Gate) AskRate(ctx context.Context, job string, targets, perSecond int) (Grant, error) {
+	return g.ask(ctx, "job:"+job, targets, []Rate{{N: perSecond, Targets: true, Window: time.Second}})
 }
 
 func (g *Gate) ask(ctx context.Context, subject string, targets int, rates []Rate) (Grant, error) {

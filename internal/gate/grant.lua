@@ -21,13 +21,14 @@ local wait, sums = 0, {}
 for i = 2, #KEYS do
   local window, limit, cost = tonumber(ARGV[3 * i - 4]), tonumber(ARGV[3 * i - 3]), tonumber(ARGV[3 * i - 2])
   local first = redis.call('LINDEX', KEYS[i], 0)
-  while first and parse(first) + window <= now do
+  -- A call a whole window ahead was made before the clock was set back: it would bar the way for long.
+  while first and math.abs(now - parse(first)) >= window do
     redis.call('LPOP', KEYS[i])
     first = redis.call('LINDEX', KEYS[i], 0)
   end
   sums[i] = 0
   if first then
-    local _, first_cost, first_sum = parse(first)
+    local first_at, first_cost, first_sum = parse(first)
     local _, _, last_sum = parse(redis.call('LINDEX', KEYS[i], -1))
     sums[i] = last_sum
     local used = last_sum - first_sum + first_cost
@@ -39,7 +40,8 @@ for i = 2, #KEYS do
         local _, _, sum = parse(redis.call('LINDEX', KEYS[i], mid))
         if last_sum - sum + cost <= limit then high = mid else low = mid + 1 end
       end
-      wait = math.max(wait, parse(redis.call('LINDEX', KEYS[i], low)) + window - now)
+      -- Calls leave the list at its head, so never before the first (times may fall where the clock was set back).
+      wait = math.max(wait, math.max(first_at, (parse(redis.call('LINDEX', KEYS[i], low)))) + window - now)
     end
   end
 end
@@ -47,6 +49,7 @@ if wait > 0 then
   if wait > 1000000 then
     redis.call('HSETNX', KEYS[1], 'paced_since', string.format('%.0f', now))
     redis.call('HSET', KEYS[1], 'paced', string.format('%.0f', now + wait))
+    if not reason then redis.call('PEXPIRE', KEYS[1], math.ceil(wait / 1000) + 1000) end
   end
   return {0, wait, reason or 'quota', 0}
 end

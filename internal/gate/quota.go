@@ -21,7 +21,7 @@ type Rate struct {
 
 // String writes r as ParseQuotas reads it: 100/s, 6000t/m, 20/5s.
 func (r Rate) String() string {
-	unit, window := "", r.Window.String()
+	var unit, window string
 	if r.Targets {
 		unit = "t"
 	}
@@ -30,6 +30,8 @@ func (r Rate) String() string {
 		window = "s"
 	case time.Minute:
 		window = "m"
+	default:
+		window = r.Window.String()
 	}
 	return fmt.Sprintf("%d%s/%s", r.N, unit, window)
 }
@@ -63,6 +65,9 @@ func ParseQuotas(text string, types ...string) (Quotas, error) {
 		}
 		for item := range strings.SplitSeq(list, ",") {
 			rate, err := parseRate(strings.TrimSpace(item))
+			if err == nil && slices.ContainsFunc(quotas[name], rate.sameWindow) {
+				err = fmt.Errorf("%q: its window stands twice", strings.TrimSpace(item))
+			}
 			if err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", name, err))
 				continue
@@ -71,6 +76,12 @@ func ParseQuotas(text string, types ...string) (Quotas, error) {
 		}
 	}
 	return quotas, errors.Join(errs...)
+}
+
+// sameWindow reports whether two rates bound the same count in the same
+// window; the gate keeps one record for both, so there may be only one.
+func (r Rate) sameWindow(other Rate) bool {
+	return r.Targets == other.Targets && r.Window == other.Window
 }
 
 func parseRate(text string) (Rate, error) {

@@ -12,8 +12,8 @@ local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local state = redis.call('HMGET', KEYS[1], 'reason', 'until', 'streak')
 local due, streak = tonumber(state[2] or 0), 0
-if state[1] and ARGV[2] ~= '1' and due > now and (state[1] == ARGV[1] or ARGV[1] == 'quota') then
-  -- A call that was on its way when the hold began: it says nothing new, but for a longer wait.
+if state[1] and ARGV[2] ~= '1' and (state[1] == ARGV[1] or ARGV[1] == 'quota') then
+  -- No probe, so it was on its way when the hold began: it says nothing new, but for a longer wait.
   due = math.max(due, now + ARGV[5])
 else
   if state[1] == ARGV[1] then streak = tonumber(state[3] or 0) + 1 end
@@ -22,4 +22,5 @@ else
   redis.call('HSETNX', KEYS[1], 'since', string.format('%.0f', now))
 end
 redis.call('HSET', KEYS[1], 'until', string.format('%.0f', due))
+redis.call('PERSIST', KEYS[1]) -- it may have been no more than pacing, which ends by itself
 return due - now

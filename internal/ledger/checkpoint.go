@@ -45,13 +45,19 @@ type run struct {
 
 // Commit records updates and returns the job's state once Redis has them, with
 // the counts that follow from the change of each target's code. No target may
-// stand in two of them. Where Redis does not answer it repeats, without
-// counting twice, until ctx ends. ErrFenced says that the claim is lost and
-// nothing was recorded; any other error, that it is not known whether it was.
+// stand in two of them, and none may leave a final outcome but from unknown to
+// sent: such updates are refused as a whole. Where Redis does not answer it
+// repeats, without counting twice, until ctx ends. ErrFenced says that the claim
+// is lost and nothing was recorded, but by a try whose reply was lost, too; any
+// other error, that it is not known whether it was.
 //
-// After an error the segment records nothing more: what is known of it here
-// and what Redis has may differ. Release it; the next claim reads what is true.
+// Unless updates were refused, after an error the segment records nothing more:
+// what is known of it here and what Redis has may differ. Release it; the next
+// claim reads what is true.
 func (s *Segment) Commit(ctx context.Context, tally Tally, updates ...Update) (State, error) {
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("ledger: commit: %w", err)
+	}
 	cp, leader, err := s.enqueue(ctx, tally, updates)
 	if err != nil {
 		return "", err

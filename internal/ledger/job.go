@@ -116,17 +116,18 @@ func parseJob(id string, fields map[string]string) Job {
 }
 
 // Jobs reads the records of all jobs, the newest first. Entries whose job is
-// gone are passed over.
+// gone are passed over. It walks by time of creation, not by rank: jobs that
+// come and go on the way make no other one appear twice or be left out.
 func (l *Ledger) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
-		const page = 100
-		for start := int64(0); ; start += page {
-			ids, err := l.client.ZRevRange(ctx, l.indexKey(), start, start+page-1).Result()
+		at := redis.ZRangeBy{Min: "-inf", Max: "+inf", Count: 100}
+		for {
+			entries, err := l.client.ZRevRangeByScoreWithScores(ctx, l.indexKey(), &at).Result()
 			if err != nil {
 				yield(Job{}, fmt.Errorf("ledger: jobs: %w", err))
 				return
 			}
-			jobs, err := l.readJobs(ctx, ids)
+			jobs, err := l.readJobs(ctx, entries)
 			if err != nil {
 				yield(Job{}, err)
 				return
@@ -136,29 +137,45 @@ func (l *Ledger) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 					return
 				}
 			}
-			if len(ids) < page {
+			if int64(len(entries)) < at.Count {
 				return
 			}
+			at = pageAfter(at, entries)
 		}
 	}
 }
 
+// pageAfter continues behind entries: at the time of the last one, past those
+// of the same time that were read.
+func pageAfter(at redis.ZRangeBy, entries []redis.Z) redis.ZRangeBy {
+	last := entries[len(entries)-1].Score
+	if upto := strconv.FormatFloat(last, 'f', -1, 64); upto != at.Max {
+		at.Max, at.Offset = upto, 0
+	}
+	for _, e := range entries {
+		if e.Score == last {
+			at.Offset++
+		}
+	}
+	return at
+}
+
 // readJobs reads the records of those jobs that exist.
-func (l *Ledger) readJobs(ctx context.Context, ids []string) ([]Job, error) {
-	cmds := make([]*redis.MapStringStringCmd, len(ids))
+func (l *Ledger) readJobs(ctx context.Context, entries []redis.Z) ([]Job, error) {
+	cmds := make([]*redis.MapStringStringCmd, len(entries))
 	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			cmds[i] = p.HGetAll(ctx, l.keys(id).job)
+		for i, e := range entries {
+			cmds[i] = p.HGetAll(ctx, l.keys(e.Member.(string)).job)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ledger: jobs: %w", err)
 	}
-	jobs := make([]Job, 0, len(ids))
-	for i, id := range ids {
+	jobs := make([]Job, 0, len(entries))
+	for i, e := range entries {
 		if fields := cmds[i].Val(); len(fields) > 0 {
-			jobs = append(jobs, parseJob(id, fields))
+			jobs = append(jobs, parseJob(e.Member.(string), fields))
 		}
 	}
 	return jobs, nil

@@ -114,6 +114,7 @@ var (
 	checkpointScript = script("checkpoint.lua")
 	releaseScript    = script("release.lua")
 	lateScript       = script("late.lua")
+	dropScript       = script("drop.lua")
 )
 
 func script(name string) *redis.Script {

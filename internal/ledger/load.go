@@ -108,16 +108,8 @@ func (ld *Load) Seal(ctx context.Context) (created bool, err error) {
 		return false, errors.New("ledger: seal: a job without targets would never finish")
 	}
 	l, k := ld.ledger, ld.ledger.keys(ld.spec.ID)
-	// The index entries come first: a job that no sweeper can find would never
-	// be finished, while an entry without a job is only passed over.
-	now := redis.Z{Score: float64(time.Now().UnixMilli()), Member: ld.spec.ID}
-	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZAddNX(ctx, l.indexKey(), now)
-		p.ZAddNX(ctx, l.activeKey(), now)
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("ledger: seal: %w", err)
+	if err := l.announce(ctx, ld.spec.ID); err != nil {
+		return false, err
 	}
 	keys := []string{k.job, k.doc, k.names, k.free, l.stagedKey(ld.spec.ID, ld.id)}
 	verdict, err := sealScript.Run(ctx, l.client, keys, ld.sealArgs()...).Text()
@@ -134,6 +126,28 @@ func (ld *Load) Seal(ctx context.Context) (created bool, err error) {
 	default:
 		return false, fmt.Errorf("ledger: seal: segments are %s before the job was whole", verdict)
 	}
+}
+
+// announce writes the index entries of a job that is about to come. They are
+// first: a job that no sweeper can find would never be finished, while an
+// entry without a job is only passed over.
+func (l *Ledger) announce(ctx context.Context, id string) error {
+	entry := redis.Z{Score: float64(time.Now().UnixMilli()), Member: id}
+	var job, index, active *redis.IntCmd
+	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		job = p.Exists(ctx, l.keys(id).job)
+		index, active = p.ZAddNX(ctx, l.indexKey(), entry), p.ZAddNX(ctx, l.activeKey(), entry)
+		return nil
+	})
+	if err == nil && job.Val() == 0 && index.Val()+active.Val() < 2 {
+		// Left from a former job or a load that failed, and about to be dropped as such.
+		_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.ZAdd(ctx, l.indexKey(), entry)
+			p.ZAdd(ctx, l.activeKey(), entry)
+			return nil
+		})
+	}
+	return wrap("seal", err)
 }
 
 func (ld *Load) sealArgs() []any {

@@ -55,10 +55,10 @@ func (l *Ledger) segmentRows(ctx context.Context, id string, number, base int) (
 	k, field := l.keys(id), strconv.Itoa(number)
 	packed, err := l.client.HGet(ctx, k.names, field).Bytes()
 	if errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("ledger: rows of job %q: %w", id, ErrNotFound)
+		err = ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ledger: rows: %w", err)
+		return nil, fmt.Errorf("ledger: rows of job %q: %w", id, err)
 	}
 	lines, err := l.unpack(packed)
 	if err != nil {
@@ -66,41 +66,39 @@ func (l *Ledger) segmentRows(ctx context.Context, id string, number, base int) (
 	}
 	rows := make([]Row, 0, 1+len(lines)/16)
 	for line := range strings.Lines(string(lines)) {
-		rows = append(rows, Row{Target: strings.TrimSuffix(line, "\n")})
+		rows = append(rows, Row{Target: strings.TrimSuffix(line, "\n"), Outcome: OutcomePending})
 	}
 	codes, log, err := l.readOutcomes(ctx, k, field, base, len(rows))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ledger: rows of job %q: %w", id, err)
 	}
-	for i := range rows {
-		c := Fresh
-		if i < len(codes) {
-			c = Code(codes[i])
-		}
-		rows[i].Outcome, rows[i].Reason = c.Outcome(), c.Reason()
+	for i, c := range []byte(codes) { // none for the last targets where they are fresh
+		rows[i].Outcome, rows[i].Reason = Code(c).Outcome(), Code(c).Reason()
 	}
 	return rows, readLog(log, func(e Entry) error { return describe(rows, e) })
 }
 
 // readOutcomes reads the codes and the log of one segment, in this order: what
 // a row says of circumstances is then never older than its outcome. Last it
-// looks for the job: without it, absent codes say nothing.
+// looks for the job: without one, absent codes mean nothing.
 func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base, count int) (codes, log string, err error) {
-	var out, entries *redis.StringCmd
-	var there *redis.IntCmd
+	var out *redis.StringCmd
+	var entries *redis.SliceCmd
+	var job *redis.IntCmd
 	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		out = p.GetRange(ctx, k.out, int64(base), int64(base+count-1))
-		entries = p.HGet(ctx, k.log, field)
-		there = p.Exists(ctx, k.job)
+		entries = p.HMGet(ctx, k.log, field)
+		job = p.Exists(ctx, k.job)
 		return nil
 	})
-	if err != nil && !errors.Is(err, redis.Nil) { // no log yet
-		return "", "", fmt.Errorf("ledger: rows: %w", err)
+	if err == nil && job.Val() == 0 {
+		err = ErrNotFound
 	}
-	if there.Val() == 0 {
-		return "", "", fmt.Errorf("ledger: rows of %s: %w", k.job, ErrNotFound)
+	if err != nil {
+		return "", "", err
 	}
-	return out.Val(), entries.Val(), nil
+	log, _ = entries.Val()[0].(string) // nil: nothing has happened yet
+	return out.Val(), log, nil
 }
 
 func describe(rows []Row, e Entry) error {

@@ -2,7 +2,10 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +26,7 @@ type Progress struct {
 // and forgets those that have.
 func (l *Ledger) Active(ctx context.Context) ([]Progress, error) {
 	entries, err := l.client.ZRangeWithScores(ctx, l.activeKey(), 0, -1).Result()
-	if err != nil || len(entries) == 0 {
+	if err != nil {
 		return nil, wrap("active jobs", err)
 	}
 	reads, tokens, err := l.readProgress(ctx, entries)
@@ -32,60 +35,54 @@ func (l *Ledger) Active(ctx context.Context) ([]Progress, error) {
 	}
 	var active []Progress
 	var ended []string
+	var gone []any
 	for i, e := range entries {
-		id, fields := e.Member.(string), reads[i].job.Val()
-		if len(fields) == 0 {
-			if time.Since(time.UnixMilli(int64(e.Score))) > sealGrace {
-				ended = append(ended, id)
+		id := e.Member.(string)
+		if len(reads[i].job.Val()) == 0 {
+			if longAgo(e.Score) {
+				gone = append(gone, id, e.Score)
 			}
 			continue
 		}
-		p := Progress{Job: parseJob(id, fields), Due: int(reads[i].due.Val()), Held: map[string]string{}}
-		if p.Job.Expired(time.Now()) {
-			p.Due = int(reads[i].free.Val())
-		}
+		p := reads[i].progress(id, tokens[id])
 		if p.Job.State.Ended() && p.Job.Pending == 0 {
 			ended = append(ended, id)
 			continue
 		}
-		for segment, claim := range reads[i].held.Val() {
-			if !strings.HasSuffix(segment, "#") {
-				p.Held[segment] = claim
-			}
-		}
-		if ms, ok := tokens[i].(string); ok {
-			n, _ := strconv.ParseInt(ms, 10, 64)
-			p.TokensAt = time.UnixMilli(n)
-		}
+		delete(tokens, id)
 		active = append(active, p)
 	}
-	return active, l.forget(ctx, ended)
+	// What is left of tokens is of jobs that ended before they were noted, or
+	// of new ones, for which more will be put on the queue: spare ones do no harm.
+	strays := slices.Collect(maps.Keys(tokens))
+	return active, errors.Join(l.forget(ctx, ended, strays), l.drop(ctx, l.activeKey(), gone))
 }
 
 // sealGrace is how long an index entry may stand without its job: it is
 // written a moment before the job is.
 const sealGrace = 10 * time.Minute
 
+func longAgo(score float64) bool { return time.Since(time.UnixMilli(int64(score))) > sealGrace }
+
 type progressRead struct {
 	job, held *redis.MapStringStringCmd
 	due, free *redis.IntCmd
 }
 
-func (l *Ledger) readProgress(ctx context.Context, entries []redis.Z) (reads []progressRead, tokens []any, err error) {
-	ids := make([]string, len(entries))
+// readProgress asks for all that Active tells, in one round trip.
+func (l *Ledger) readProgress(ctx context.Context, entries []redis.Z) (reads []progressRead, tokens map[string]string, err error) {
 	now := strconv.FormatInt(time.Now().UnixMilli(), 10) // only a hint: the claim goes by Redis's clock
 	reads = make([]progressRead, len(entries))
-	var tokensAt *redis.SliceCmd
+	var tokensAt *redis.MapStringStringCmd
 	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, e := range entries {
-			ids[i] = e.Member.(string)
-			k := l.keys(ids[i])
+			k := l.keys(e.Member.(string))
 			reads[i] = progressRead{
 				job: p.HGetAll(ctx, k.job), held: p.HGetAll(ctx, k.held), due: p.ZCount(ctx, k.free, "-inf", now),
 				free: p.ZCard(ctx, k.free),
 			}
 		}
-		tokensAt = p.HMGet(ctx, l.tokensKey(), ids...)
+		tokensAt = p.HGetAll(ctx, l.tokensKey())
 		return nil
 	})
 	if err != nil {
@@ -94,25 +91,51 @@ func (l *Ledger) readProgress(ctx context.Context, entries []redis.Z) (reads []p
 	return reads, tokensAt.Val(), nil
 }
 
-// forget drops ended jobs from what is looked at every second.
-func (l *Ledger) forget(ctx context.Context, ids []string) error {
-	if len(ids) == 0 {
+func (r progressRead) progress(id, tokensAt string) Progress {
+	p := Progress{Job: parseJob(id, r.job.Val()), Due: int(r.due.Val()), Held: map[string]string{}}
+	if p.Job.Expired(time.Now()) {
+		p.Due = int(r.free.Val())
+	}
+	for segment, claim := range r.held.Val() {
+		if !strings.HasSuffix(segment, "#") {
+			p.Held[segment] = claim
+		}
+	}
+	if ms, err := strconv.ParseInt(tokensAt, 10, 64); err == nil {
+		p.TokensAt = time.UnixMilli(ms)
+	}
+	return p
+}
+
+// forget drops ended jobs, and notes of tokens, from what is looked at every second.
+func (l *Ledger) forget(ctx context.Context, ended, tokens []string) error {
+	if len(ended)+len(tokens) == 0 {
 		return nil
 	}
-	members := make([]any, len(ids))
-	for i, id := range ids {
-		members[i] = id
-	}
 	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.ZRem(ctx, l.activeKey(), members...)
-		p.HDel(ctx, l.tokensKey(), ids...)
+		for _, id := range ended {
+			p.ZRem(ctx, l.activeKey(), id)
+		}
+		if len(tokens) > 0 {
+			p.HDel(ctx, l.tokensKey(), tokens...)
+		}
 		return nil
 	})
 	return wrap("active jobs", err)
 }
 
+// drop removes entries of an index whose jobs are gone: pairs of id and score.
+func (l *Ledger) drop(ctx context.Context, index string, gone []any) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	return wrap("drop", dropScript.Run(ctx, l.client, []string{index}, gone...).Err())
+}
+
 // Ended tells the index that a job has ended, before the sweeper finds out.
-func (l *Ledger) Ended(ctx context.Context, id string) error { return l.forget(ctx, []string{id}) }
+func (l *Ledger) Ended(ctx context.Context, id string) error {
+	return l.forget(ctx, []string{id}, []string{id})
+}
 
 // Start lets a scheduled job run if its time has come by Redis's clock.
 func (l *Ledger) Start(ctx context.Context, id string) (started bool, err error) {
@@ -153,12 +176,13 @@ func (l *Ledger) Trim(ctx context.Context, cursor uint64) (next uint64, err erro
 	if err != nil {
 		return 0, wrap("trim", err)
 	}
-	exists := make(map[string]*redis.IntCmd, len(pairs)/2)
+	var old []any // pairs of id and score
+	var jobs []*redis.IntCmd
 	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i := 0; i+1 < len(pairs); i += 2 {
-			score, _ := strconv.ParseFloat(pairs[i+1], 64)
-			if time.Since(time.UnixMilli(int64(score))) > sealGrace {
-				exists[pairs[i]] = p.Exists(ctx, l.keys(pairs[i]).job)
+			if score, _ := strconv.ParseFloat(pairs[i+1], 64); longAgo(score) {
+				old = append(old, pairs[i], score)
+				jobs = append(jobs, p.Exists(ctx, l.keys(pairs[i]).job))
 			}
 		}
 		return nil
@@ -167,15 +191,12 @@ func (l *Ledger) Trim(ctx context.Context, cursor uint64) (next uint64, err erro
 		return 0, wrap("trim", err)
 	}
 	var gone []any
-	for id, cmd := range exists {
-		if cmd.Val() == 0 {
-			gone = append(gone, id)
+	for i, job := range jobs {
+		if job.Val() == 0 {
+			gone = append(gone, old[2*i:2*i+2]...)
 		}
 	}
-	if len(gone) > 0 {
-		err = l.client.ZRem(ctx, l.indexKey(), gone...).Err()
-	}
-	return next, wrap("trim", err)
+	return next, l.drop(ctx, l.indexKey(), gone)
 }
 
 func wrap(what string, err error) error {

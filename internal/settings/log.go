@@ -15,11 +15,11 @@ type Log struct {
 
 // Logger returns a logger that writes to w, which is standard error.
 func (l Log) Logger(f *Faults, w *os.File) *slog.Logger {
+	format := f.OneOf("LOG_FORMAT", l.Format, "auto", "text", "json")
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.OneOf("LOG_LEVEL", l.Level, "debug", "info", "warn", "error"))); err != nil {
 		return slog.New(slog.DiscardHandler) // a fault is noted: nothing will start
 	}
-	format := f.OneOf("LOG_FORMAT", l.Format, "auto", "text", "json")
 	options := &slog.HandlerOptions{Level: level}
 	if format == "text" || format == "auto" && term.IsTerminal(int(w.Fd())) {
 		return slog.New(slog.NewTextHandler(w, options))

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -128,6 +129,19 @@ func (f *Faults) Bool(variable, text string) bool {
 		f.Add(variable, "%q must be true or false", text)
 	}
 	return b
+}
+
+// Addr reads the address of a server, host:port; an empty host is all of this
+// machine's. Whether the host exists shows when it is listened on.
+func (f *Faults) Addr(variable, text string) string {
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		f.Add(variable, "%q must be host:port, such as 127.0.0.1:9464", text)
+	}
+	return text
 }
 
 // OneOf reads one of some words.

@@ -117,8 +117,8 @@ func (s *slot) deliver(segment *ledger.Segment) {
 	}
 	c, err := newCampaign(s.document, s.limits())
 	if err != nil {
-		s.log.Error("the message fits no call any more", "error", err)
-		delay = time.Minute
+		s.unfit(segment, err)
+		delay = putOff
 		return
 	}
 	delay = s.sendAll(&c, segment, todo)
@@ -146,7 +146,7 @@ func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (dela
 		for running < window && stop.Err() == nil {
 			b, cut, err := c.next(&todo, time.Now())
 			if err != nil {
-				s.log.Error("a target fits no call any more", "segment", segment.Name, "error", err)
+				s.unfit(segment, err)
 				continue // it has been put off, others may fit
 			}
 			if cut.Count == 0 {
@@ -184,6 +184,15 @@ func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (dela
 			}
 		}
 	}
+}
+
+// putOff is how long targets wait that fit no call: limits were lowered since
+// the job was taken in, and may be raised again.
+const putOff = time.Minute
+
+func (s *slot) unfit(segment *ledger.Segment, err error) {
+	s.metrics.batches.WithLabelValues(s.job.TargetType, "unfit").Inc()
+	s.log.Error("the message leaves no room for a target in the limits of today", "segment", segment.Name, "error", err)
 }
 
 // takeOver settles what a former owner left in flight and returns all pending
@@ -247,7 +256,7 @@ func (c *campaign) next(todo *[]batch, now time.Time) (batch, chunker.Batch, err
 		}
 		cut, _, err := c.cut.Next(group.lines)
 		if err != nil {
-			group.due = now.Add(time.Minute)
+			group.due = now.Add(putOff)
 			return batch{}, chunker.Batch{}, err
 		}
 		var b batch

@@ -33,8 +33,10 @@ type rig struct {
 	quota gate.Quotas
 }
 
+// newRig lets its test run beside others: most of them wait for time to pass.
 func newRig(t *testing.T, change func(*chatsim.Config)) *rig {
 	t.Helper()
+	t.Parallel()
 	r := &rig{t: t, redis: redistest.Start(t), cfg: DefaultConfig()}
 	config := chatsim.DefaultConfig()
 	if change != nil {

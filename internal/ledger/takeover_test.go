@@ -1,0 +1,169 @@
+package ledger
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+)
+
+// orphaned is a segment that a dead owner holds, and one that has taken it over.
+func orphaned(t *testing.T, client redis.UniversalClient, live *Ledger, updates ...Update) (old, fresh *Segment) {
+	t.Helper()
+	dead := newLedger(t, client)
+	job := sealed(t, dead, Spec{}, 1, 4)
+	claimed(t, live, job)
+	old = claimed(t, dead, job)
+	for _, u := range updates {
+		commit(t, old, u)
+	}
+	alive := must[[]string](t)(live.Beat(t.Context()))
+	for _, p := range must[[]Progress](t)(live.Active(t.Context())) {
+		for segment, claim := range p.Abandoned(alive) {
+			if err := live.Free(t.Context(), p.Job.ID, segment, claim); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fresh = claimed(t, live, job)
+	if fresh.Name != old.Name {
+		t.Fatalf("taken over is %s, not %s", fresh.Name, old.Name)
+	}
+	return old, fresh
+}
+
+func TestTakeover(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		live := newLedger(t, client)
+		before := serverTime(t, client).Truncate(time.Millisecond)
+		_, s := orphaned(
+			t, client, live,
+			Update{Index: []int32{1, 2, 3}, Code: InFlight},
+			Update{Index: []int32{1, 2}, Code: Lost, Attempts: 1, Detail: "first"},
+			Update{Index: []int32{3}, Code: Sent, Attempts: 1},
+			Update{Index: []int32{2}, Code: InFlight},
+			Update{Index: []int32{2}, Code: Refused, Attempts: 2, Detail: "second"},
+			Update{Index: []int32{1, 2}, Code: InFlight},
+		)
+		after := serverTime(t, client)
+		got, tries := map[int32]Code{}, map[int32]Try{}
+		s.Pending(func(i int32, c Code, try Try) { got[i], tries[i] = c, try })
+		if diff := cmp.Diff(map[int32]Code{0: Fresh, 1: InFlight, 2: InFlight}, got); diff != "" {
+			t.Errorf("codes: %s", diff)
+		}
+		if tries[0] != (Try{}) || tries[1].Attempts != 1 || tries[2].Attempts != 2 {
+			t.Errorf("attempts: %+v", tries)
+		}
+		first := tries[1].FirstFailed
+		if tries[2].FirstFailed != first || first.Before(before) || first.After(after) {
+			t.Errorf("first failures: %+v, it was between %v and %v", tries, before, after)
+		}
+		counts(t, live, "j")
+	})
+}
+
+func TestClaimOfAnUnreadableSegment(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLedger(t, client)
+		job, k := sealed(t, l, Spec{}, 2), l.keys("j")
+		names := client.HGet(t.Context(), k.names, "0").Val()
+		for what, text := range map[string]string{"": "has no names", "ru0\n": "holds 1 names", "zXX": "segment"} {
+			client.HSet(t.Context(), k.names, "0", what)
+			s, _, err := l.Claim(t.Context(), job, "o/1")
+			if s != nil || err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("names %q: %v, %v", what, s, err)
+			}
+		}
+		client.HSet(t.Context(), k.names, "0", names)
+		client.HSet(t.Context(), k.log, "0", "today []\n")
+		if s, _, err := l.Claim(t.Context(), job, "o/1"); s != nil || err == nil {
+			t.Errorf("log without a time: %v, %v", s, err)
+		}
+	})
+}
+
+func TestLate(t *testing.T) {
+	mark := Update{Index: []int32{0, 1, 2, 3}, Code: InFlight}
+	for name, tt := range map[string]struct {
+		made    []Update // by the owner that is late
+		taken   bool     // by a new holder
+		settled []Update // by the new holder
+		want    string   // codes after it
+		n       int
+	}{
+		"nobody holds the segment":         {[]Update{mark}, false, nil, "ssii", 2},
+		"a new holder has not settled yet": {[]Update{mark}, true, nil, "iiii", 0},
+		"unknown": {
+			[]Update{mark}, true, []Update{to(AnswerLost, 0, 1, 2, 3)}, "ssuu", 2,
+		},
+		"one unknown, one to be sent again": {
+			[]Update{mark}, true, []Update{to(AnswerLost, 0), to(Lost, 1, 2, 3)}, "slll", 1,
+		},
+		"failed stays": {[]Update{mark, to(Rejected, 0)}, false, nil, "rsii", 1},
+		"never sent":   {nil, false, nil, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, client redis.UniversalClient) {
+				l := newLedger(t, client)
+				job := sealed(t, l, Spec{}, 1, 4)
+				claimed(t, l, job)
+				old := claimed(t, l, job)
+				for _, u := range tt.made {
+					commit(t, old, u)
+				}
+				if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+					t.Fatal(err)
+				}
+				if tt.taken {
+					fresh := claimed(t, l, job)
+					for _, u := range tt.settled {
+						commit(t, fresh, u)
+					}
+				}
+				for _, want := range []int{tt.n, 0} { // repeated, it finds nothing more to do
+					if n, err := old.Late(t.Context(), []int32{0, 1}, 3); n != want || err != nil {
+						t.Errorf("%d became sent, want %d (%v)", n, want, err)
+					}
+				}
+				if codes := client.Get(t.Context(), l.keys("j").out).Val(); strings.TrimLeft(codes, "\x00") != tt.want {
+					t.Errorf("codes %q, want %q", codes, tt.want)
+				}
+				counts(t, l, "j")
+				for i, row := range rows(t, l, "j")[1:] {
+					if late := row.Outcome == OutcomeSent; late && (row.Attempts != 3 || row.At.IsZero() || row.Detail != "") {
+						t.Errorf("row %d: %+v", i, row)
+					}
+				}
+			})
+		})
+	}
+}
+
+// When late answers have settled the last targets, the next holder finds
+// nothing to do and ends the job.
+func TestLateSettlesTheJob(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLedger(t, client)
+		job := sealed(t, l, Spec{}, 2)
+		old := claimed(t, l, job)
+		commit(t, old, to(InFlight, 0, 1))
+		for range 2 { // the second owner dies before it has settled anything
+			if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := old.Late(t.Context(), []int32{0, 1}, 1); err != nil {
+				t.Fatal(err)
+			}
+			old = claimed(t, l, job)
+		}
+		if job := read(t, l, "j"); job.Pending != 0 || job.Sent != 2 {
+			t.Errorf("%+v", job)
+		}
+		if state := commit(t, old); state != StateFinished {
+			t.Errorf("state %s", state)
+		}
+		counts(t, l, "j")
+	})
+}

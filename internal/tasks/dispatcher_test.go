@@ -1,0 +1,148 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"crier/internal/apiclient"
+	"crier/internal/gate"
+	"crier/internal/redistest"
+)
+
+func startDispatcher(t *testing.T, calls int, quotas gate.Quotas) *dispatcher {
+	t.Helper()
+	config := gate.DefaultConfig()
+	config.Quotas = quotas
+	g := gate.New(redistest.Start(t).Client(), config)
+	return newDispatcher(t.Context(), g, "bulk", calls, newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+}
+
+// take acquires and releases until the job has been granted n calls, or ctx ends.
+func take(ctx context.Context, d *dispatcher, o *offer, n int, granted func()) {
+	for range n {
+		mine := offer{job: o.job, weight: o.weight, maxRate: o.maxRate, targets: o.targets}
+		if _, err := d.acquire(ctx, apiclient.Users, &mine); err != nil {
+			return
+		}
+		granted()
+		d.release()
+	}
+}
+
+func TestJobsShareByWeight(t *testing.T) {
+	d := startDispatcher(t, 1, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var mu sync.Mutex
+	got := map[string]float64{}
+	var all sync.WaitGroup
+	for job, weight := range map[string]int{"one": 1, "three": 3} {
+		for range 8 { // as a slot does, several offers wait at a time
+			all.Go(func() {
+				take(ctx, d, &offer{job: job, weight: weight, targets: 100}, math.MaxInt, func() {
+					mu.Lock()
+					defer mu.Unlock()
+					if got[job]++; got["one"]+got["three"] >= 400 {
+						cancel()
+					}
+				})
+			})
+		}
+	}
+	all.Wait()
+	if share := got["three"] / (got["one"] + got["three"]); share < 0.70 || share > 0.80 {
+		t.Errorf("weights 1 and 3 got %v", got)
+	}
+}
+
+func TestAcquireGivesUpWithItsContext(t *testing.T) {
+	d := startDispatcher(t, 1, nil)
+	first := &offer{job: "a", targets: 1}
+	if _, err := d.acquire(t.Context(), apiclient.Users, first); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := d.acquire(ctx, apiclient.Users, &offer{job: "b", targets: 1}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("with all places taken: %v", err)
+	}
+	d.release()
+	// The place that the one who left would have taken is there for others.
+	if _, err := d.acquire(t.Context(), apiclient.Users, &offer{job: "c", targets: 1}); err != nil {
+		t.Fatal(err)
+	}
+	d.release()
+}
+
+func TestPlacesAreNeverLost(t *testing.T) {
+	d := startDispatcher(t, 3, nil)
+	var all sync.WaitGroup
+	for i := range 24 {
+		all.Go(func() {
+			for range 40 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*20)*time.Microsecond)
+				if _, err := d.acquire(ctx, apiclient.Users, &offer{job: "j", targets: 1}); err == nil {
+					d.release()
+				}
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	for range 3 {
+		if _, err := d.acquire(t.Context(), apiclient.Users, &offer{job: "j", targets: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(d.calls) != 3 {
+		t.Errorf("%d of 3 places are taken", len(d.calls))
+	}
+}
+
+// A job at its own cap takes nothing from the others.
+func TestCappedJobLetsOthersGo(t *testing.T) {
+	d := startDispatcher(t, 4, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	capped, free := 0, 0
+	var all sync.WaitGroup
+	stop, end := context.WithCancel(ctx)
+	all.Go(func() {
+		take(stop, d, &offer{job: "capped", maxRate: 10, targets: 10}, math.MaxInt, func() { capped++ })
+	})
+	all.Go(func() { take(ctx, d, &offer{job: "free", targets: 10}, 300, func() { free++ }); end() })
+	all.Wait()
+	if free != 300 {
+		t.Errorf("the free job got %d of 300 calls", free)
+	}
+	if capped > 100 {
+		t.Errorf("a job of 10 targets a second got %d calls of 10", capped)
+	}
+}
+
+func TestTypesDoNotWaitForEachOther(t *testing.T) {
+	d := startDispatcher(t, 2, gate.Quotas{"users": {{N: 1, Window: time.Hour}}})
+	if _, err := d.acquire(t.Context(), apiclient.Users, &offer{job: "u", targets: 1}); err != nil {
+		t.Fatal(err)
+	}
+	d.release()
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() {
+		if _, err := d.acquire(ctx, apiclient.Users, &offer{job: "u", targets: 1}); err == nil {
+			t.Error("a second call within the hour")
+		}
+	})
+	if _, err := d.acquire(t.Context(), apiclient.ChatRooms, &offer{job: "r", targets: 1}); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	all.Wait()
+}
