@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,7 +16,10 @@ import (
 	"crier/internal/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "30") // each asks Redis some hundred times; the command line wins
+	goleak.VerifyTestMain(m)
+}
 
 // onEach runs a test on a real Redis and on the embedded one, each its own.
 func onEach(t *testing.T, test func(t *testing.T, client redis.UniversalClient)) {

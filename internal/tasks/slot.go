@@ -101,7 +101,7 @@ func (s *slot) claim() (*ledger.Segment, error) {
 		if err == nil || errors.Is(err, ledger.ErrNotFound) || s.recording.Err() != nil {
 			return segment, err
 		}
-		s.log.Warn("Redis does not answer a claim", "error", err)
+		s.log.Warn("a claim failed and is repeated", "error", err)
 		pause(s.recording, time.Second)
 	}
 }
@@ -301,7 +301,7 @@ func (s *slot) release(segment *ledger.Segment, delay time.Duration) {
 		if err == nil || s.recording.Err() != nil {
 			return
 		}
-		s.log.Warn("Redis does not answer a release", "error", err)
+		s.log.Warn("a release failed and is repeated", "error", err)
 		pause(s.recording, time.Second)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -432,7 +431,7 @@ func TestForeignNamespaceIsRefused(t *testing.T) {
 	r.start()
 	w, err := NewWorker(Config{Namespace: "crier", App: "other/app", Limits: DefaultLimits(apiclient.FormUnified)}, Parts{
 		Redis: r.redis.Client(), Ledger: r.ledger(), Gate: r.gate, Registry: prometheus.NewRegistry(),
-		Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log:       slog.New(slog.DiscardHandler),
 		NewClient: func(func(string, int, time.Duration)) (*apiclient.Client, error) { return nil, nil },
 	})
 	if err != nil {
