@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 
@@ -117,6 +118,9 @@ func (f *flags) readChat(faults *settings.Faults, c *config) {
 	c.chat.Timeout = faults.Duration("CHAT_TIMEOUT", f.ChatTimeout, 10*time.Millisecond, time.Hour)
 	c.gate.ProbeTimeout = c.chat.Timeout + 5*time.Second
 	c.token = faults.Secret("CHAT_TOKEN", f.ChatToken, "", f.ChatTokenFile)
+	if c.token = strings.TrimSpace(c.token); strings.ContainsFunc(c.token, unicode.IsSpace) {
+		faults.Add("CHAT_TOKEN", "has white space inside")
+	}
 	c.clientID = f.ChatClientID
 	c.clientSecret = faults.Secret("CHAT_CLIENT_SECRET", f.ChatClientSecret, "", f.ChatClientSecretFile)
 	switch hasToken, hasClient := f.ChatToken+f.ChatTokenFile != "", f.ChatClientID+f.ChatClientSecret+f.ChatClientSecretFile != ""; {

@@ -92,8 +92,13 @@ type lane struct {
 type share struct {
 	pass      float64
 	queue     []*offer
+	emptied   time.Time // when its last offer was granted or given up
 	notBefore time.Time // its own rate allows nothing earlier
 }
+
+// memory is how long a job may be without an offer and yet keep what it is
+// owed: its slots offer a few batches at a time, and change places.
+const memory = 5 * time.Second
 
 // run serves the lane until ctx ends.
 func (l *lane) run(ctx context.Context) {
@@ -152,8 +157,8 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 			l.closed = time.Now().Add(min(grant.Wait, recheck))
 			continue
 		}
-		s.queue = s.queue[1:]
-		l.clock = s.pass
+		s.drop(time.Now())
+		l.clock = max(l.clock, s.pass)
 		s.pass += float64(o.targets) / float64(max(o.weight, 1))
 		if !o.taken.CompareAndSwap(false, true) {
 			l.dispatcher.release() // given up while the gate was asked: the grant is lost
@@ -203,13 +208,17 @@ func (l *lane) takeWaiting() {
 func (l *lane) add(o *offer) {
 	s := l.jobs[o.job]
 	if s == nil {
-		s = &share{}
+		s = &share{pass: l.clock} // time without an offer is no credit
 		l.jobs[o.job] = s
 	}
-	if len(s.queue) == 0 {
-		s.pass = max(s.pass, l.clock) // time without an offer is no credit
-	}
 	s.queue = append(s.queue, o)
+}
+
+// drop takes the head off the queue.
+func (s *share) drop(now time.Time) {
+	if s.queue = s.queue[1:]; len(s.queue) == 0 {
+		s.emptied = now
+	}
 }
 
 // best returns the offer to serve next, or how long there is none. Offers that
@@ -219,12 +228,12 @@ func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
 	wait := idle
 	for job, s := range l.jobs {
 		for len(s.queue) > 0 && s.queue[0].taken.Load() {
-			s.queue = s.queue[1:]
+			s.drop(now)
 		}
 		switch {
 		case len(s.queue) == 0:
-			if s.pass <= l.clock {
-				delete(l.jobs, job) // it owes nothing, nothing needs to be remembered
+			if now.Sub(s.emptied) > memory {
+				delete(l.jobs, job)
 			}
 		case s.notBefore.After(now):
 			wait = min(wait, s.notBefore.Sub(now))

@@ -64,17 +64,34 @@ const tokenTimeout = 30 * time.Minute
 // oldest returns when the token at the head of a queue was put there; tokens
 // that were put before have been taken. With an empty queue that is now.
 func (q *Queue) oldest(urgent bool) (time.Time, error) {
-	now, name := time.Now(), q.name(urgent)
-	known, err := q.inspector.Queues()
-	if err != nil {
-		return time.Time{}, fmt.Errorf("tasks: queues: %w", err)
-	}
-	if !slices.Contains(known, name) {
-		return now, nil // nothing was ever put there
-	}
-	info, err := q.inspector.GetQueueInfo(name)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("tasks: queue: %w", err)
+	now := time.Now()
+	info, err := q.info(urgent)
+	if err != nil || info == nil {
+		return now, err
 	}
 	return now.Add(-info.Latency), nil
+}
+
+// waiting reports whether tokens wait for a slot.
+func (q *Queue) waiting(urgent bool) (bool, error) {
+	info, err := q.info(urgent)
+	return info != nil && info.Pending > 0, err
+}
+
+// info is what asynq knows of a queue, nil where nothing was ever put there.
+func (q *Queue) info(urgent bool) (*asynq.QueueInfo, error) {
+	name := q.name(urgent)
+	known, err := q.inspector.Queues()
+	if err != nil || !slices.Contains(known, name) {
+		return nil, wrapQueue(err)
+	}
+	info, err := q.inspector.GetQueueInfo(name)
+	return info, wrapQueue(err)
+}
+
+func wrapQueue(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("tasks: queue: %w", err)
 }

@@ -16,10 +16,13 @@ import (
 
 const (
 	// slice is how long a slot works for a job before it goes back to the end
-	// of the queue, so that other jobs get their turn.
+	// of the queue, if others wait there for their turn.
 	slice = 3 * time.Second
-	// window is how many batches of a segment are offered at once.
-	window = 8
+	// longestStay is how long it works if nobody waits: below tokenTimeout.
+	longestStay = 10 * time.Minute
+	// window is how many batches of a segment are offered at once: enough that a
+	// job does not run out of offers while a quota lets many calls go together.
+	window = 32
 )
 
 // slot works on one job for one slice: it claims a segment, delivers it, and
@@ -38,10 +41,6 @@ type slot struct {
 // spare, or served before does not matter: the ledger knows what is left.
 func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 	id := string(task.Payload())
-	stop, cancel := context.WithTimeout(ctx, slice)
-	defer cancel()
-	defer context.AfterFunc(w.draining, cancel)()
-
 	job, err := w.ledger.Job(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && job.State != ledger.StateRunning {
 		return nil // a spare token
@@ -61,6 +60,10 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 		w.log.Error("a stored job cannot be read", "job", id, "error", err)
 		return err
 	}
+	stop, cancel := context.WithTimeout(ctx, longestStay)
+	defer cancel()
+	defer context.AfterFunc(w.draining, cancel)()
+	go w.endSlice(stop, cancel, job.Urgent)
 	s := &slot{
 		Worker: w, job: job, document: document, dispatch: w.bulk, stop: stop,
 		log: w.log.With("job", id),
@@ -72,6 +75,23 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 		return w.queue.PutTokens(context.WithoutCancel(ctx), id, job.Urgent, 1)
 	}
 	return nil
+}
+
+// endSlice ends a slot's time when a slice is over and others wait for slots.
+func (w *Worker) endSlice(stop context.Context, end context.CancelFunc, urgent bool) {
+	tick := time.NewTicker(slice)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop.Done():
+			return
+		case <-tick.C:
+		}
+		if waiting, err := w.queue.waiting(urgent); err != nil || waiting {
+			end()
+			return
+		}
+	}
 }
 
 // work claims and delivers segments until none is due or the slot's time is

@@ -123,10 +123,14 @@ func (d Document) spec() (ledger.Spec, error) {
 		}
 		id = made.String()
 	}
+	sendAt := d.Options.SendAt
+	if !sendAt.After(time.Now()) {
+		sendAt = time.Time{} // due already: nothing to wait for
+	}
 	return ledger.Spec{
 		ID: id, Name: d.Options.Name, TargetType: string(d.Message.TargetType), Urgent: d.Options.Urgent,
 		Weight: d.Options.Weight, Hold: d.Options.HoldLost, MaxRate: d.Options.MaxRate,
-		SendAt: d.Options.SendAt, ExpiresAt: d.Options.ExpiresAt, Document: canonical,
+		SendAt: sendAt, ExpiresAt: d.Options.ExpiresAt, Document: canonical,
 	}, nil
 }
 
