@@ -143,6 +143,9 @@ func TestSecretsAreNotShown(t *testing.T) {
 				c.Faults = []chatsim.Fault{{Kind: chatsim.FaultReset, Percent: 10}, {Kind: chatsim.FaultHTML, Percent: 10}, {Kind: chatsim.FaultThrottle, Percent: 10}}
 				c.MaxUsers, c.Refused = 5, []string{"user-0"}
 			})
+			if !w.redis.Real { // never in CI, where Start fails without redis-server
+				t.Skip("the embedded Redis has no ACL users")
+			}
 			redis := w.redis.Client()
 			if err := redis.Do(t.Context(), "ACL", "SETUSER", "crier", "on", ">s3cret-redis", "~*", "&*", "+@all").Err(); err != nil {
 				t.Fatal(err)

@@ -27,8 +27,8 @@ import (
 const (
 	text = "Spring sale: 20 % off everything until Sunday."
 	// What the simulated API does to the campaign, besides keeping to its quota.
-	quota  = "users=8/s"
-	faults = "unavailable=8,html=4,reset=4,reset_after=4,throttle=4"
+	quota  = "users=10/s"
+	faults = "unavailable=8,html=4,reset=4,reset_after=4,throttle=6"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -129,7 +129,7 @@ func start(ctx context.Context) (d *demo, err error) {
 	}
 	d.worker = d.program(ctx, "worker")
 	d.worker.Env = append(d.worker.Env, "CHAT_URL="+d.url, "CHAT_ORG="+config.Org, "CHAT_APP="+config.App,
-		"CHAT_TOKEN="+config.Token, "ADMIN_ADDR=off")
+		"CHAT_TOKEN="+config.Token, "CHAT_QUOTA="+quota, "ADMIN_ADDR=off")
 	d.worker.Stderr = d.logs
 	return d, d.worker.Start()
 }
