@@ -138,7 +138,7 @@ func parseEntry(raw jsontext.Value) (Entry, error) {
 type Try struct {
 	Attempts    int       // calls it has been in that count as attempts
 	FirstFailed time.Time // zero: no attempt has failed
-	LastFailed  time.Time
+	LastFailed  time.Time // the same of the newest that has
 }
 
 func (t *Try) add(e Entry) {

@@ -60,6 +60,10 @@ func TestTakeover(t *testing.T) {
 		if tries[2].FirstFailed != first || first.Before(before) || first.After(after) {
 			t.Errorf("first failures: %+v, it was between %v and %v", tries, before, after)
 		}
+		all := rows(t, live, "j")[1:] // behind the segment of the living
+		if tries[1].LastFailed != first || tries[2].LastFailed != all[2].At || all[2].At.Before(first) {
+			t.Errorf("last failures: %+v, the rows say %v", tries, all[2].At)
+		}
 		counts(t, live, "j")
 	})
 }
