@@ -243,6 +243,22 @@ func TestBlocked(t *testing.T) {
 	})
 }
 
+// What a large call has to wait for, a small one may not.
+func TestGrantEndsPacing(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGate(client, Rate{N: 3, Targets: true, Window: time.Hour})
+		for _, tt := range []struct {
+			targets int
+			want    Reason
+		}{{1, ""}, {3, ReasonQuota}, {2, ""}} {
+			ask(t, g, tt.targets)
+			if block, err := g.Blocked(t.Context(), users); block.Reason != tt.want || err != nil {
+				t.Errorf("after %d targets: %+v, %v", tt.targets, block, err)
+			}
+		}
+	})
+}
+
 // A wait of less than a second is how pacing always is, and not worth a word.
 func TestShortWaitsBlockNothing(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {

@@ -42,7 +42,8 @@ type Quotas map[string][]Rate
 
 // ParseQuotas reads text such as "users=100/s,6000t/m;chatgroups=20/s,20t/s",
 // in which types are the target types that may stand there, or "auto", which
-// knows no limit. It reports all faults together.
+// knows no limit. Of calls and of targets a type may have one rate for each
+// window. It reports all faults together.
 func ParseQuotas(text string, types ...string) (Quotas, error) {
 	quotas := Quotas{}
 	if strings.TrimSpace(text) == Auto {

@@ -204,6 +204,24 @@ func TestCostAboveTheLimit(t *testing.T) {
 	})
 }
 
+// The wait is until just enough calls have left the window, and no longer.
+func TestWait(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGate(client, Rate{N: 6, Targets: true, Window: time.Hour})
+		for _, targets := range []int{1, 2, 3} {
+			pass(t, client, 10*time.Minute)
+			expect(t, "fills the window", ask(t, g, targets), Grant{Go: true}, 0)
+		}
+		for targets, minutes := range map[int]time.Duration{1: 40, 2: 50, 3: 50, 4: 60, 6: 60, 100: 60} {
+			grant := ask(t, g, targets)
+			expect(t, "full", grant, Grant{Held: ReasonQuota}, minutes*time.Minute)
+			if grant.Wait < (minutes-1)*time.Minute {
+				t.Errorf("%d targets are told to wait for %v", targets, grant.Wait)
+			}
+		}
+	})
+}
+
 func TestMargin(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGate(client, Rate{N: 1, Window: time.Minute})

@@ -196,6 +196,57 @@ func TestCommitGivenUp(t *testing.T) {
 	})
 }
 
+// As long as it is on its way, a checkpoint that nobody waits for any more may
+// be recorded or not. Nothing that came after it may, since that was decided
+// by what it says.
+func TestCommitsBehindOneGivenUp(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		l, h := newLedger(t, client), watch(client)
+		job := sealed(t, l, Spec{}, 2)
+		s := claimed(t, l, job)
+		arrived, goOn := make(chan struct{}), make(chan struct{})
+		h.during(func(_ context.Context, call scriptCall, run func() error) error {
+			if call.name != "checkpoint.lua" {
+				return run()
+			}
+			close(arrived)
+			<-goOn // whatever its context says
+			return errCut
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		results := make(chan error, 2)
+		go func() {
+			_, err := s.Commit(ctx, Tally{}, to(AnswerLost, 0))
+			results <- err
+		}()
+		<-arrived
+		go func() {
+			_, err := s.Commit(t.Context(), Tally{}, to(Sent, 0))
+			results <- err
+		}()
+		eventually(t, "the second waits", func() bool { return waiters(s) == 1 })
+		cancel()
+		if err := <-results; !errors.Is(err, context.Canceled) {
+			t.Errorf("the first: %v", err)
+		}
+		if _, err := s.Commit(t.Context(), Tally{}, to(Sent, 1)); err == nil {
+			t.Error("a third was taken")
+		}
+		close(goOn)
+		if err := <-results; err == nil {
+			t.Error("the second was recorded")
+		}
+		if n := h.count("checkpoint.lua"); n != 1 {
+			t.Errorf("%d checkpoints went to Redis", n)
+		}
+		h.during(nil)
+		release(t, s)
+		if n := claimed(t, l, job).PendingCount(); n != 2 {
+			t.Errorf("%d targets are pending, want both", n)
+		}
+	})
+}
+
 func TestCommitWaitsForRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.StartReal(t, redistest.AOF())

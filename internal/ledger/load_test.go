@@ -50,6 +50,11 @@ func TestSeal(t *testing.T) {
 					t.Fatalf("%s: row %d is %+v", name, i, row)
 				}
 			}
+			for _, key := range must[[]string](t)(client.Keys(t.Context(), "test:{"+name+"}:*").Result()) {
+				if ttl := client.PTTL(t.Context(), key).Val(); ttl != -1 {
+					t.Errorf("%s goes after %v, finished or not", key, ttl)
+				}
+			}
 		}
 	})
 }
