@@ -177,6 +177,25 @@ func TestOneProbeAtATime(t *testing.T) {
 }
 
 // A probe is charged to the quota like any call, and waits for it.
+func TestUnusedProbeGoesToTheNext(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGate(client)
+		if err := g.Unused(t.Context(), users); err != nil {
+			t.Fatal(err)
+		}
+		if n := client.Exists(t.Context(), g.key(users, "state")).Val(); n != 0 {
+			t.Error("without a hold there is nothing to return, and nothing to keep")
+		}
+		report(t, g, false, hold(ReasonPlan), time.Minute)
+		pass(t, client, time.Minute)
+		probe(t, g, ReasonPlan)
+		if err := g.Unused(t.Context(), users); err != nil {
+			t.Fatal(err)
+		}
+		probe(t, g, ReasonPlan)
+	})
+}
+
 func TestProbeWithinTheQuota(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGate(client, Rate{N: 1, Window: time.Hour})

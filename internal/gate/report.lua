@@ -1,11 +1,15 @@
 -- What an answer means for all calls of this target type.
 -- KEYS[1] state: hash of reason, until and since (us, Redis's clock), streak
--- ARGV[1] 'ok', or the reason to hold  ARGV[2] '1': the call was a probe
+-- ARGV[1] 'ok', 'unused' (a probe that was not made), or the reason to hold  ARGV[2] '1': the call was a probe
 -- ARGV[3] us of the first hold, doubled with every probe that fails  ARGV[4] us of the longest
 -- ARGV[5] us that the API asked to wait, 0 = it did not say
 -- Answers the us for which calls are held, 0 = they are not.
 if ARGV[1] == 'ok' then
   if ARGV[2] == '1' then redis.call('HDEL', KEYS[1], 'reason', 'until', 'since', 'streak') end
+  return 0
+end
+if ARGV[1] == 'unused' then -- the next one may go at once
+  if redis.call('HEXISTS', KEYS[1], 'reason') == 1 then redis.call('HSET', KEYS[1], 'until', 0) end
   return 0
 end
 local t = redis.call('TIME')

@@ -36,9 +36,11 @@ func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, 
 	mark := ledger.Update{Index: b.index, Code: ledger.InFlight}
 	state, err := segment.Commit(s.recording, ledger.Tally{}, mark)
 	if err != nil {
+		s.dispatch.unused(s.recording, c.targetType, pass)
 		return unsent, err
 	}
 	if state != ledger.StateRunning {
+		s.dispatch.unused(s.recording, c.targetType, pass)
 		_, err := segment.Commit(s.recording, ledger.Tally{}, ledger.Update{Index: b.index, Code: b.refused()})
 		return unsent, errors.Join(errNotRunning, err)
 	}

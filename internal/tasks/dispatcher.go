@@ -77,6 +77,16 @@ func (d *dispatcher) acquire(ctx context.Context, t apiclient.TargetType, o *off
 
 func (d *dispatcher) release() { <-d.calls }
 
+// unused gives a pass back with which no call was made.
+func (d *dispatcher) unused(ctx context.Context, t apiclient.TargetType, p pass) {
+	if !p.probe {
+		return // the quota is charged, a little is wasted
+	}
+	if err := d.gate.Unused(ctx, string(t)); err != nil {
+		d.log.Warn("the gate waits for a probe that was not made", "target_type", t, "error", err)
+	}
+}
+
 // lane is the waiting batches of one target type.
 type lane struct {
 	dispatcher *dispatcher
@@ -162,6 +172,7 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 		s.pass += float64(o.targets) / float64(max(o.weight, 1))
 		if !o.taken.CompareAndSwap(false, true) {
 			l.dispatcher.release() // given up while the gate was asked: the grant is lost
+			l.dispatcher.unused(ctx, l.targetType, pass{probe: grant.Probe})
 			continue
 		}
 		o.granted <- pass{probe: grant.Probe}
