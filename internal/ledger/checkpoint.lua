@@ -7,12 +7,16 @@
 -- ARGV[6] log entries (JSON), '' = none
 -- ARGV[7] number of runs R, then R pairs of offset (in the job) and outcome codes,
 --         then pairs of job field and increment
--- Answers the job's state, or 'fenced' where the claim is no longer held.
+-- Answers the job's state, or 'fenced' where the claim is no longer held, or of no use.
 if redis.call('HGET', KEYS[4], ARGV[1]) ~= ARGV[2] then return 'fenced' end
 local seq = ARGV[1] .. '#'
-if tonumber(redis.call('HGET', KEYS[4], seq) or 0) >= tonumber(ARGV[3]) then
+local have = tonumber(redis.call('HGET', KEYS[4], seq) or 0)
+if have >= tonumber(ARGV[3]) then
   return redis.call('HGET', KEYS[1], 'state')
 end
+-- Earlier checkpoints are missing: Redis has lost its last writes. What its owner
+-- knows of the segment and what stands here would not agree any more.
+if have < ARGV[3] - 1 then return 'fenced' end
 redis.call('HSET', KEYS[4], seq, ARGV[3])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

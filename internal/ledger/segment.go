@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -48,23 +49,33 @@ func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, St
 		return nil, State(reply[0]), nil
 	}
 	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token}
-	if _, s.base, s.Count, err = parseSegmentName(s.Name); err != nil {
-		return nil, "", err
+	if err := s.read(reply); err != nil {
+		// Claimed it is: it is put off, so that the job's other segments are delivered.
+		return nil, "", errors.Join(fmt.Errorf("ledger: claim: job %q: %w: %w", job.ID, ErrDamaged, err),
+			l.release(ctx, job.ID, s.Name, token, damagedDelay, ""))
 	}
-	if s.Lines, err = l.unpack([]byte(reply[2])); err != nil {
-		return nil, "", err
+	return s, State(reply[0]), nil
+}
+
+// damagedDelay is how long, in ms, a segment rests that cannot be read.
+const damagedDelay = "600000"
+
+// read takes over what claim.lua has answered.
+func (s *Segment) read(reply []string) (err error) {
+	if _, s.base, s.Count, err = parseSegmentName(s.Name); err != nil {
+		return err
+	}
+	if s.Lines, err = s.ledger.unpack([]byte(reply[2])); err != nil {
+		return err
 	}
 	if s.ends = lineEnds(s.Lines); len(s.ends) != s.Count {
-		return nil, "", fmt.Errorf("ledger: segment %s of job %q holds %d names", s.Name, job.ID, len(s.ends))
+		return fmt.Errorf("ledger: segment %s holds %d names", s.Name, len(s.ends))
 	}
 	s.codes = make([]Code, s.Count)
 	for i, c := range []byte(reply[3]) {
 		s.codes[i] = Code(c)
 	}
-	if err := s.replay(reply[4]); err != nil {
-		return nil, "", err
-	}
-	return s, State(reply[0]), nil
+	return s.replay(reply[4])
 }
 
 // Token returns a new fencing token for Claim.
@@ -138,7 +149,10 @@ func (s *Segment) Release(ctx context.Context, delayMS int64) error {
 	if s.PendingCount() > 0 || s.unsettled() {
 		delay = strconv.FormatInt(max(delayMS, 0), 10)
 	}
-	return s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay)
+	s.mu.Lock()
+	last := strconv.Itoa(s.seq)
+	s.mu.Unlock()
+	return s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, last)
 }
 
 // unsettled reports whether Redis may not have all that is known here.
@@ -148,9 +162,9 @@ func (s *Segment) unsettled() bool {
 	return s.writing || s.broken != nil
 }
 
-func (l *Ledger) release(ctx context.Context, id, segment, claim, delay string) error {
+func (l *Ledger) release(ctx context.Context, id, segment, claim, delay, last string) error {
 	k := l.keys(id)
-	if err := releaseScript.Run(ctx, l.client, []string{k.held, k.free, k.job}, segment, claim, delay).Err(); err != nil {
+	if err := releaseScript.Run(ctx, l.client, []string{k.held, k.free, k.job}, segment, claim, delay, last).Err(); err != nil {
 		return fmt.Errorf("ledger: release: %w", err)
 	}
 	return nil

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -73,17 +75,88 @@ func TestClaimOfAnUnreadableSegment(t *testing.T) {
 		l := newLedger(t, client)
 		job, k := sealed(t, l, Spec{}, 2), l.keys("j")
 		names := client.HGet(t.Context(), k.names, "0").Val()
+		unreadable := func(what, text string) {
+			t.Helper()
+			s, _, err := l.Claim(t.Context(), job, l.Token())
+			if s != nil || !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %v, %v", what, s, err)
+			}
+			// It is nobody's, and rests for long.
+			due := client.ZRangeWithScores(t.Context(), k.free, 0, -1).Val()
+			if n := client.HLen(t.Context(), k.held).Val(); n != 0 || len(due) != 1 || time.UnixMilli(int64(due[0].Score)).Before(time.Now().Add(5*time.Minute)) {
+				t.Errorf("%s: %d held, due %v", what, n, due)
+			}
+			client.ZAdd(t.Context(), k.free, redis.Z{Score: 0, Member: due[0].Member})
+		}
 		for what, text := range map[string]string{"": "has no names", "ru0\n": "holds 1 names", "zXX": "segment"} {
 			client.HSet(t.Context(), k.names, "0", what)
-			s, _, err := l.Claim(t.Context(), job, "o/1")
-			if s != nil || err == nil || !strings.Contains(err.Error(), text) {
-				t.Errorf("names %q: %v, %v", what, s, err)
-			}
+			unreadable(fmt.Sprintf("names %q", what), text)
 		}
 		client.HSet(t.Context(), k.names, "0", names)
 		client.HSet(t.Context(), k.log, "0", "today []\n")
-		if s, _, err := l.Claim(t.Context(), job, "o/1"); s != nil || err == nil {
-			t.Errorf("log without a time: %v, %v", s, err)
+		unreadable("log without a time", "log")
+	})
+}
+
+// A Redis that comes back without its last writes (a failover, a log that was
+// not flushed) takes nothing from an owner that knows more: the segment is
+// claimed again, by what stands there.
+func TestRedisGoesBackInTime(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLedger(t, client)
+		job, k := sealed(t, l, Spec{}, 4), l.keys("j")
+		commit := func(s *Segment, index ...int32) error {
+			_, err := s.Commit(t.Context(), Tally{}, Update{Index: index, Code: Sent, Attempts: 1})
+			return err
+		}
+		claim := func() *Segment {
+			t.Helper()
+			s, _, err := l.Claim(t.Context(), job, l.Token())
+			if err != nil || s == nil {
+				t.Fatal(s, err)
+			}
+			return s
+		}
+		forget := func(s *Segment, dump []string) { // what the second checkpoint wrote
+			client.HSet(t.Context(), k.job, "pending", dump[0], "sent", dump[1])
+			client.Set(t.Context(), k.out, dump[2], 0)
+			client.HSet(t.Context(), k.held, s.Name+"#", "1")
+		}
+		s := claim()
+		if err := commit(s, 0); err != nil {
+			t.Fatal(err)
+		}
+		dump := []string{"3", "1", client.Get(t.Context(), k.out).Val()}
+		if err := commit(s, 1); err != nil {
+			t.Fatal(err)
+		}
+		forget(s, dump)
+		if err := commit(s, 2); !errors.Is(err, ErrFenced) {
+			t.Fatalf("a checkpoint behind a gap: %v", err)
+		}
+		if err := s.Release(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		// The same, found out by the release: the owner believes that all are settled.
+		s = claim()
+		if err := commit(s, 1); err != nil {
+			t.Fatal(err)
+		}
+		dump = []string{"2", "2", client.Get(t.Context(), k.out).Val()}
+		if err := commit(s, 2); err != nil {
+			t.Fatal(err)
+		}
+		forget(s, dump)
+		if err := s.Release(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		s = claim()
+		if err := commit(s, 2, 3); err != nil {
+			t.Fatal(err)
+		}
+		counts(t, l, "j")
+		if done, err := l.Job(t.Context(), "j"); err != nil || done.Sent != 4 || done.State != StateFinished {
+			t.Errorf("job %+v, %v", done, err)
 		}
 	})
 }

@@ -151,7 +151,7 @@ func (l *Ledger) NoteTokens(ctx context.Context, id string, at time.Time) error 
 // Free takes a segment from an owner that is gone, so that it can be claimed
 // at once. Nothing happens where the claim has changed meanwhile.
 func (l *Ledger) Free(ctx context.Context, id, segment, claim string) error {
-	return l.release(ctx, id, segment, claim, "0")
+	return l.release(ctx, id, segment, claim, "0", "")
 }
 
 // Abandoned returns those of the held segments whose owners are not alive.

@@ -89,7 +89,7 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 	if !errors.As(err, &e) {
 		e = &apiclient.Error{Kind: apiclient.KindUnknown, Err: err} // not from Send: nothing is known
 	}
-	detail := detailOf(e)
+	detail, asked := detailOf(e), min(e.RetryAfter, longestAsked)
 	switch e.Kind {
 	case apiclient.KindRejected:
 		return orSplit(b, ledger.Rejected, detail)
@@ -107,7 +107,7 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 	case apiclient.KindUnsupported:
 		return ends(b, ledger.Unsupported, detail)
 	case apiclient.KindThrottled:
-		hold := &gate.Hold{Reason: gate.ReasonQuota, Base: 250 * time.Millisecond, Max: 10 * time.Second, Asked: e.RetryAfter}
+		hold := &gate.Hold{Reason: gate.ReasonQuota, Base: 250 * time.Millisecond, Max: 10 * time.Second, Asked: asked}
 		if e.Scope == apiclient.ScopeTargets { // windows of up to a minute
 			hold.Base, hold.Max = time.Second, 30*time.Second
 		}
@@ -115,11 +115,11 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 		d.scope = e.Scope
 		return d
 	case apiclient.KindUnauthorized:
-		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonUnauthorized, Base: 5 * time.Second, Max: time.Minute, Asked: e.RetryAfter})
+		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonUnauthorized, Base: holdBase, Max: holdMax, Asked: asked})
 	case apiclient.KindUnknownApp:
-		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonUnknownApp, Base: 5 * time.Second, Max: time.Minute, Asked: e.RetryAfter})
+		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonUnknownApp, Base: holdBase, Max: holdMax, Asked: asked})
 	case apiclient.KindPlan:
-		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonPlan, Base: time.Minute, Max: 10 * time.Minute, Asked: e.RetryAfter})
+		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonPlan, Base: time.Minute, Max: 10 * time.Minute, Asked: asked})
 	case apiclient.KindUnavailable:
 		return fails(b, ledger.Refused, e, p, now)
 	default: // apiclient.KindUnknown
@@ -129,6 +129,14 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 		return fails(b, ledger.Lost, e, p, now)
 	}
 }
+
+// Holds for what a person has to put right.
+const (
+	holdBase = 5 * time.Second
+	holdMax  = time.Minute
+	// longestAsked bounds how long one answer can hold all calls back.
+	longestAsked = 10 * time.Minute
+)
 
 // accepted sorts the targets of a 200.
 func accepted(b batch, answer apiclient.Answer, holdLost bool) decision {
@@ -286,7 +294,7 @@ func delayAfter(attempts int) time.Duration {
 	for range min(attempts, 32) - 1 {
 		delay = b.NextBackOff()
 	}
-	return delay
+	return min(delay, longestDelay)
 }
 
 const (

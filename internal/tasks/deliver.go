@@ -8,6 +8,7 @@ import (
 
 	"crier/internal/apiclient"
 	"crier/internal/chunker"
+	"crier/internal/gate"
 	"crier/internal/ledger"
 )
 
@@ -90,6 +91,9 @@ func (s *slot) tell(t apiclient.TargetType, p pass, d decision) {
 	case d.hold != nil:
 		held, err = s.gate.Report(s.recording, string(t), p.probe, *d.hold)
 		s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", held)
+	case p.probe && p.held != gate.ReasonQuota && d.result != "sent" && d.again:
+		// It was not answered in a way that says anything of the cause of the hold.
+		_, err = s.gate.Report(s.recording, string(t), true, gate.Hold{Reason: p.held, Base: holdBase, Max: holdMax})
 	case p.probe:
 		err = s.gate.Passed(s.recording, string(t))
 		s.log.Info("calls go again", "target_type", t)

@@ -37,7 +37,8 @@ type offer struct {
 
 // pass is the permission to make one call.
 type pass struct {
-	probe bool // the gate waits for this call's answer
+	probe bool        // the gate waits for this call's answer
+	held  gate.Reason // what the probe is to find out
 }
 
 func newDispatcher(ctx context.Context, g *gate.Gate, name string, calls int, m *metrics, log *slog.Logger) *dispatcher {
@@ -175,7 +176,7 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 			l.dispatcher.unused(ctx, l.targetType, pass{probe: grant.Probe})
 			continue
 		}
-		o.granted <- pass{probe: grant.Probe}
+		o.granted <- pass{probe: grant.Probe, held: grant.Held}
 	}
 }
 

@@ -71,7 +71,8 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 	if job.Urgent {
 		s.dispatch = w.urgent
 	}
-	if left := s.work(); left {
+	// A token that asynq has taken away is not ours to put back: it comes back by itself.
+	if left := s.work(); left && ctx.Err() == nil {
 		return w.queue.PutTokens(context.WithoutCancel(ctx), id, job.Urgent, 1)
 	}
 	return nil
@@ -101,7 +102,7 @@ func (s *slot) work() (left bool) {
 		segment, err := s.claim()
 		if err != nil {
 			s.log.Error("no segment could be claimed", "error", err)
-			return !errors.Is(err, ledger.ErrNotFound)
+			return !errors.Is(err, ledger.ErrNotFound) && !errors.Is(err, ledger.ErrDamaged)
 		}
 		if segment == nil {
 			return false
@@ -118,7 +119,7 @@ func (s *slot) claim() (*ledger.Segment, error) {
 	token := s.ledger.Token()
 	for {
 		segment, _, err := s.ledger.Claim(s.recording, s.job, token)
-		if err == nil || errors.Is(err, ledger.ErrNotFound) || s.recording.Err() != nil {
+		if err == nil || errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrDamaged) || s.recording.Err() != nil {
 			return segment, err
 		}
 		s.log.Warn("a claim failed and is repeated", "error", err)
@@ -136,12 +137,14 @@ func (s *slot) deliver(segment *ledger.Segment) {
 		return
 	}
 	c, err := newCampaign(s.document, s.limits())
-	if err != nil {
+	switch {
+	case s.job.Expired(time.Now()):
+	case err != nil:
 		s.unfit(segment, err)
 		delay = putOff
-		return
+	default:
+		delay = s.sendAll(&c, segment, todo)
 	}
-	delay = s.sendAll(&c, segment, todo)
 	if s.job.Expired(time.Now()) {
 		s.expire(segment)
 	}
@@ -219,10 +222,11 @@ func (s *slot) unfit(segment *ledger.Segment, err error) {
 // targets in groups of the same history.
 func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
 	var adrift []ledger.Update
+	now := time.Now()
 	segment.Pending(func(i int32, code ledger.Code, try ledger.Try) {
 		h := history{code, try.Attempts, try.FirstFailed, try.LastFailed}
 		if code == ledger.InFlight {
-			if h = h.adrift(time.Now()); s.job.Hold {
+			if h = h.adrift(now); s.job.Hold {
 				h.code = ledger.AnswerLost
 			}
 			if n := len(adrift); n == 0 || adrift[n-1].Attempts != h.attempts {
@@ -299,17 +303,23 @@ func untilDue(todo []batch, now time.Time) time.Duration {
 
 // expire ends what is still pending when the job's time is over.
 func (s *slot) expire(segment *ledger.Segment) {
-	u := ledger.Update{Code: ledger.Expired, Detail: "expires_at passed"}
-	segment.Pending(func(i int32, _ ledger.Code, try ledger.Try) {
+	expired := ledger.Update{Code: ledger.Expired, Detail: "expires_at passed"}
+	lost := ledger.Update{Code: ledger.AnswerLost, Detail: "expires_at passed before it could be sent again"}
+	segment.Pending(func(i int32, code ledger.Code, try ledger.Try) {
+		u := &expired
+		if (history{code: code}).lost() {
+			u = &lost // it may have been delivered
+		}
 		u.Index = append(u.Index, i)
 		u.Attempts = max(u.Attempts, try.Attempts)
 	})
-	state, err := segment.Commit(s.recording, ledger.Tally{}, u)
+	state, err := segment.Commit(s.recording, ledger.Tally{}, expired, lost)
 	if err != nil {
 		s.log.Warn("a segment's claim is lost, others go on with it", "segment", segment.Name, "error", err)
 		return
 	}
-	s.metrics.outcome(s.job, u)
+	s.metrics.outcome(s.job, expired)
+	s.metrics.outcome(s.job, lost)
 	s.noteState(state)
 }
 

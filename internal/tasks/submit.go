@@ -30,6 +30,9 @@ const maxFaults = 20
 // well and to be claimed seldom, few enough to be held in memory by the dozen.
 const segmentTargets = 10_000
 
+// sealTimeout bounds the moment in which a loaded job becomes visible.
+const sealTimeout = 30 * time.Second
+
 // Submitter takes send jobs into the ledger.
 type Submitter struct {
 	Ledger *ledger.Ledger
@@ -73,15 +76,18 @@ func (s *Submitter) Submit(ctx context.Context, d Document, names Names, progres
 	if err := l.readAll(ctx, names); err != nil {
 		return Submitted{}, errors.Join(err, l.load.Abort(context.WithoutCancel(ctx)))
 	}
-	created, err := l.load.Seal(ctx)
+	// Whoever gives up now could not know whether the job exists: it is settled first.
+	sealing, cancel := context.WithTimeout(context.WithoutCancel(ctx), sealTimeout)
+	defer cancel()
+	created, err := l.load.Seal(sealing)
 	if err != nil {
 		return Submitted{}, err
 	}
 	done := Submitted{ID: spec.ID, Created: created, Total: l.load.Total(), Duplicates: l.duplicates}
 	if created && spec.SendAt.IsZero() {
 		// The job is safe: should its slot tokens be lost, a sweeper puts them back.
-		if err := s.Queue.PutTokens(ctx, spec.ID, spec.Urgent, l.segments); err == nil {
-			_ = s.Ledger.NoteTokens(ctx, spec.ID, time.Now())
+		if err := s.Queue.PutTokens(sealing, spec.ID, spec.Urgent, l.segments); err == nil {
+			_ = s.Ledger.NoteTokens(sealing, spec.ID, time.Now())
 		}
 	}
 	return done, nil

@@ -15,6 +15,7 @@ import (
 type sweeper struct {
 	*Worker
 	calm   time.Time // since when Redis has answered without a break
+	last   time.Time // when the last sweep began
 	cursor uint64    // of the walk over the job index
 }
 
@@ -43,13 +44,17 @@ func (s *sweeper) run() {
 }
 
 func (s *sweeper) sweep(ctx context.Context) error {
+	began := time.Now()
 	alive, err := s.ledger.Alive(ctx)
 	if err != nil {
 		return err
 	}
-	if s.calm.IsZero() {
+	// An answer that is late, or the first after a pause, may be older than
+	// beats that are on their way: then the living are heard first.
+	if s.calm.IsZero() || time.Since(began) > sweepEvery/2 || began.Sub(s.last) > 2*sweepEvery && !s.last.IsZero() {
 		s.calm = time.Now()
 	}
+	s.last = began
 	// The lock lapses before the next tick: whoever comes first then has it.
 	mine, err := s.ledger.TryLock(ctx, "sweeper", sweepEvery*9/10)
 	if err != nil || !mine {
@@ -67,7 +72,10 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	}
 	for _, p := range active {
 		if err := s.tend(ctx, p, alive, oldest[p.Job.Urgent]); err != nil {
-			return err
+			s.log.Warn("a job could not be looked after", "job", p.Job.ID, "error", err)
+			if ctx.Err() != nil {
+				return err
+			}
 		}
 	}
 	s.cursor, err = s.ledger.Trim(ctx, s.cursor)
@@ -77,6 +85,9 @@ func (s *sweeper) sweep(ctx context.Context) error {
 // tend looks after one job.
 func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, oldest time.Time) error {
 	if p.Job.State == ledger.StateScheduled {
+		if time.Until(p.Job.SendAt) > sweepEvery {
+			return nil // Redis's clock decides, but not by more than that
+		}
 		started, err := s.ledger.Start(ctx, p.Job.ID)
 		if err != nil || !started {
 			return err
@@ -102,7 +113,9 @@ func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, o
 	// If the job then has due segments and too few slots, some were lost, or
 	// became fewer when there was little to do.
 	const settle = time.Second // from taking a token to claiming a segment
-	if taken := p.TokensAt.Add(settle); taken.After(oldest) || taken.After(time.Now()) {
+	taken := p.TokensAt.Add(settle)
+	fromTomorrow := p.TokensAt.After(time.Now().Add(settle)) // by a clock that is wrong: it says nothing
+	if !fromTomorrow && (taken.After(oldest) || taken.After(time.Now())) {
 		return nil
 	}
 	return s.putTokens(ctx, p.Job, min(p.Due, s.slots(len(alive))-working))

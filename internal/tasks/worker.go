@@ -115,9 +115,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.bulk = newDispatcher(w.recording, w.gate, "bulk", w.cfg.Concurrency, w.metrics, w.log)
 	w.urgent = newDispatcher(w.recording, w.gate, "urgent", w.cfg.UrgentConcurrency, w.metrics, w.log)
 
-	if _, err := w.ledger.Beat(ctx); err != nil {
-		return err
-	}
 	var agents sync.WaitGroup
 	agents.Go(w.beat)
 	agents.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)
@@ -186,21 +183,23 @@ func (w *Worker) stop(servers []*asynq.Server) {
 	w.giveUp()
 }
 
+const beatEvery = time.Second
+
 // beat keeps this worker's claims alive until nothing more can be recorded.
 func (w *Worker) beat() {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {
+		ctx, cancel := context.WithTimeout(w.recording, beatEvery*9/10)
+		if _, err := w.ledger.Beat(ctx); err != nil && w.recording.Err() == nil {
+			w.log.Warn("Redis does not hear that this worker is alive", "error", err)
+		}
+		cancel()
 		select {
 		case <-w.recording.Done():
 			return
 		case <-tick.C:
 		}
-		ctx, cancel := context.WithTimeout(w.recording, 2*time.Second)
-		if _, err := w.ledger.Beat(ctx); err != nil && w.recording.Err() == nil {
-			w.log.Warn("Redis does not hear that this worker is alive", "error", err)
-		}
-		cancel()
 	}
 }
 

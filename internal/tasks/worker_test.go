@@ -72,6 +72,7 @@ func (r *rig) start() (w *Worker, registry *prometheus.Registry, stop func()) {
 	registry = prometheus.NewRegistry()
 	gates := gate.DefaultConfig()
 	gates.Quotas = r.quota
+	gates.Margin = 250 * time.Millisecond // calls may be held up on their way for long on a machine full of tests
 	w, err := NewWorker(r.cfg, Parts{
 		Redis: client, RedisUptime: time.Hour, Ledger: r.ledger(), Gate: gate.New(client, gates),
 		Registry: registry, Log: slog.New(slog.NewTextHandler(logWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -439,5 +440,38 @@ func TestForeignNamespaceIsRefused(t *testing.T) {
 	}
 	if err := w.Prepare(t.Context()); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "chat-demo/testapp") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What may have been delivered is not called cancelled.
+func TestExpiryAfterLostAnswers(t *testing.T) {
+	faults, err := chatsim.ParseFaults("reset_after=100")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(c *chatsim.Config) { c.Faults = faults })
+	r.start()
+	expiresAt := time.Now().Add(1500 * time.Millisecond)
+	r.submit(fmt.Sprintf(`{"id":"j1","options":{"expires_at":%q},%s}`, expiresAt.Format(time.RFC3339Nano), hello), r.numbered(1000))
+	if s := r.finished("j1"); s.Unknown != 1000 || s.Reasons["answer_lost"] != 1000 {
+		t.Errorf("status: %+v", s)
+	}
+}
+
+// The probe of a hold that a person has to end proves nothing by a 503.
+func TestProbeThatProvesNothing(t *testing.T) {
+	r := newRig(t, nil)
+	r.start()
+	if _, err := r.gate.Report(t.Context(), "users", false, gate.Hold{Reason: gate.ReasonPlan, Base: time.Millisecond, Max: time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.sim.SetFaults([]chatsim.Fault{{Kind: chatsim.FaultUnavailable, Percent: 100}}); err != nil {
+		t.Fatal(err)
+	}
+	r.submit(`{"id":"j1",`+hello+`}`, r.numbered(5000))
+	r.await("j1", func(s Status) bool { return s.Calls > 0 })
+	s := r.await("j1", func(s Status) bool { return s.Blocked != nil && r.sim.Stats().Calls > 0 })
+	if *s.Blocked != gate.ReasonPlan || s.Calls > 1 {
+		t.Errorf("status: %+v", s)
 	}
 }
