@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"reflect"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"crier/internal/chatsim"
+	"crier/internal/settings"
 )
 
 // envPrefix stands before a flag's name in its environment variable.
@@ -107,7 +107,7 @@ func parse(args []string, stdout, stderr io.Writer) (cfg chatsim.Config, listen 
 func defaults() kong.Vars {
 	cfg := chatsim.DefaultConfig()
 	return kong.Vars{
-		"version":       "chatsim " + version(),
+		"version":       "chatsim " + settings.Version(),
 		"org":           cfg.Org,
 		"app":           cfg.App,
 		"token":         cfg.Token,
@@ -151,18 +151,4 @@ func dropEmptyVariables() {
 			_ = os.Unsetenv(name) // fails for malformed names only
 		}
 	}
-}
-
-// release is set at build time with -ldflags "-X main.release=v1.2.3".
-var release string
-
-// version is the release, or what the Go toolchain recorded of the source.
-func version() string {
-	if release != "" {
-		return release
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

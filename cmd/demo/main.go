@@ -21,6 +21,7 @@ import (
 
 	"crier/internal/chatsim"
 	"crier/internal/redisconn"
+	"crier/internal/settings"
 	"crier/internal/tasks"
 )
 
@@ -36,6 +37,11 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // the worker is ended even if nobody reads the report
+	if len(args) == 1 && args[0] == "--version" {
+		fmt.Fprintln(os.Stdout, "demo", settings.Version())
+		return 0
+	}
 	if len(args) != 1 {
 		fmt.Fprintln(os.Stderr, "usage: demo LIST, beside the worker and enqueue programs")
 		return 2

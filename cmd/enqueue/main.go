@@ -72,7 +72,7 @@ func run(args []string, std streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	var c commands
-	parsed, done, err := settings.Parse(&c, args, std.out, kong.Name("enqueue"), kong.UsageOnError(),
+	parsed, done, err := settings.Parse(&c, args, std.out, kong.Name("enqueue"),
 		kong.Description("Hands send jobs to the workers and tells what became of them. It needs only REDIS_URL and NAMESPACE."),
 		kong.BindTo(ctx, (*context.Context)(nil)))
 	if done {

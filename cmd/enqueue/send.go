@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -60,7 +61,10 @@ func (c *sendCommand) Run(ctx context.Context, a *app) error {
 	submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
 	done, err := submitter.Submit(ctx, document, names, bar.loaded)
 	bar.end()
-	if err != nil {
+	switch {
+	case errors.Is(err, tasks.ErrNotKnown):
+		return fmt.Errorf("%w; ask with enqueue status, or send again with this --id", err)
+	case err != nil:
 		return fmt.Errorf("nothing was stored: %w", err)
 	}
 	said := "accepted"
@@ -161,6 +165,11 @@ func (c *sendCommand) jobFile(ctx context.Context, a *app) ([]byte, error) {
 // describe writes the document that the flags describe. What is wrong with it
 // is then found where all documents are checked.
 func (c *sendCommand) describe() ([]byte, error) {
+	for flag, value := range map[string]*string{"--text": c.Text, "--from": c.From, "--name": c.Name, "--id": c.ID} {
+		if value != nil && !utf8.ValidString(*value) {
+			return nil, usage("%s: is not valid UTF-8", flag)
+		}
+	}
 	message, err := c.message()
 	if err != nil {
 		return nil, err
@@ -227,7 +236,7 @@ func (c *sendCommand) message() (any, error) {
 
 func rawJSON(flag, text string) (jsontext.Value, error) {
 	value := jsontext.Value(bytes.TrimSpace([]byte(text)))
-	if err := value.Compact(); err != nil {
+	if err := value.Format(); err != nil { // refuses repeated names, too
 		return nil, usage("%s: invalid JSON: %w", flag, err)
 	}
 	return value, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -114,14 +115,23 @@ func (a *app) wait(ctx context.Context, id string, asJSON bool) error {
 func (a *app) follow(ctx context.Context, id string) (tasks.Status, error) {
 	bar := newJobProgress(a.err)
 	defer bar.end()
+	seen, away := false, false
 	for wait := 20 * time.Millisecond; ; wait = min(wait*3/2, 500*time.Millisecond) {
 		s, err := tasks.ReadStatus(ctx, a.ledger, a.gate, id)
-		if err != nil {
+		switch {
+		case err != nil && (!seen || errors.Is(err, ledger.ErrNotFound) || ctx.Err() != nil):
 			return s, err
-		}
-		bar.show(s)
-		if s.State.Ended() && s.Pending == 0 {
-			return s, nil
+		case err != nil: // the job goes on without us, and so does the waiting
+			if !away {
+				fmt.Fprintln(a.err, "Redis does not answer, waiting goes on:", err)
+			}
+			away = true
+		default:
+			seen, away = true, false
+			bar.show(s)
+			if s.State.Ended() && s.Pending == 0 {
+				return s, nil
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -140,7 +150,11 @@ func (a *app) printStatus(ctx context.Context, id string) error {
 }
 
 func printJSON(w io.Writer, v any) error {
-	return json.MarshalWrite(w, v, json.Deterministic(true), jsontext.WithIndent("  "))
+	text, err := json.Marshal(v, json.Deterministic(true), jsontext.WithIndent("  "))
+	if err == nil {
+		_, err = fmt.Fprintf(w, "%s\n", text)
+	}
+	return err
 }
 
 func stateOf(s tasks.Status) string {

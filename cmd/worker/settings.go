@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/alecthomas/kong"
 
@@ -118,11 +117,15 @@ func (f *flags) readChat(faults *settings.Faults, c *config) {
 	c.chat.Timeout = faults.Duration("CHAT_TIMEOUT", f.ChatTimeout, 10*time.Millisecond, time.Hour)
 	c.gate.ProbeTimeout = c.chat.Timeout + 5*time.Second
 	c.token = faults.Secret("CHAT_TOKEN", f.ChatToken, "", f.ChatTokenFile)
-	if c.token = strings.TrimSpace(c.token); strings.ContainsFunc(c.token, unicode.IsSpace) {
-		faults.Add("CHAT_TOKEN", "has white space inside")
+	given := c.token != ""
+	if c.token = strings.TrimSpace(c.token); given && (c.token == "" || strings.ContainsFunc(c.token, notInHeader)) {
+		faults.Add("CHAT_TOKEN", "must be printable ASCII without spaces: nothing else can be a bearer token")
 	}
 	c.clientID = f.ChatClientID
 	c.clientSecret = faults.Secret("CHAT_CLIENT_SECRET", f.ChatClientSecret, "", f.ChatClientSecretFile)
+	if c.clientSecret != "" && strings.TrimSpace(c.clientSecret) == "" {
+		faults.Add("CHAT_CLIENT_SECRET", "is blank")
+	}
 	switch hasToken, hasClient := f.ChatToken+f.ChatTokenFile != "", f.ChatClientID+f.ChatClientSecret+f.ChatClientSecretFile != ""; {
 	case hasToken && hasClient:
 		faults.Add("CHAT_TOKEN", "is given together with CHAT_CLIENT_ID and CHAT_CLIENT_SECRET: one of the two")
@@ -144,6 +147,8 @@ func (f *flags) readChat(faults *settings.Faults, c *config) {
 		}
 	}
 }
+
+func notInHeader(r rune) bool { return r <= ' ' || r > '~' }
 
 // readLimits reads what one call may hold and how many may go.
 func (f *flags) readLimits(faults *settings.Faults, c *config) {

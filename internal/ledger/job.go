@@ -45,7 +45,7 @@ type Job struct {
 	Unknown   int64
 	Cancelled int64
 	Resent    int64 // targets sent again after a lost answer, once for each time
-	Calls     int64 // calls that got an answer, or may have been carried out
+	Calls     int64 // attempts to call whose end was recorded, refused connections included
 	Throttled int64 // calls refused for a quota
 
 	Created, Started, Finished time.Time // zero where it has not happened

@@ -34,6 +34,8 @@ var (
 	ErrNotFound = errors.New("no such job")
 	// ErrConflict: the id belongs to a job with other content.
 	ErrConflict = errors.New("the id belongs to a job with other content")
+	// ErrLost: what a load had staged is gone; nothing was stored.
+	ErrLost = errors.New("staged segments were lost before the job was whole")
 	// ErrDamaged: what is stored of a segment cannot be read.
 	ErrDamaged = errors.New("the record of a segment is damaged")
 	// ErrFenced: the claim is no longer held; another owner may be at work on the segment.

@@ -124,7 +124,7 @@ func (ld *Load) Seal(ctx context.Context) (created bool, err error) {
 	case "conflict":
 		return false, fmt.Errorf("ledger: seal: job %q: %w", ld.spec.ID, ErrConflict)
 	default:
-		return false, fmt.Errorf("ledger: seal: segments are %s before the job was whole", verdict)
+		return false, fmt.Errorf("ledger: seal: %w", ErrLost)
 	}
 }
 

@@ -90,7 +90,7 @@ func (s *slot) tell(t apiclient.TargetType, p pass, d decision) {
 	switch {
 	case d.hold != nil:
 		held, err = s.gate.Report(s.recording, string(t), p.probe, *d.hold)
-		s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", held)
+		s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", held.String())
 	case p.probe && p.held != gate.ReasonQuota && d.result != "sent" && d.again:
 		// It was not answered in a way that says anything of the cause of the hold.
 		_, err = s.gate.Report(s.recording, string(t), true, gate.Hold{Reason: p.held, Base: holdBase, Max: holdMax})
@@ -109,11 +109,11 @@ func (s *slot) tell(t apiclient.TargetType, p pass, d decision) {
 // logCall writes one wide line for each call.
 func (s *slot) logCall(segment *ledger.Segment, cut chunker.Batch, d decision, err error, took time.Duration) {
 	level := slog.LevelDebug
-	if err != nil && !d.again {
-		level = slog.LevelWarn // targets have failed
+	if err != nil && (!d.again || d.delay > 0 && s.warning.due()) {
+		level = slog.LevelWarn // targets have failed, or the API has, and then this is said now and then
 	}
 	s.log.Log(s.recording, level, "call", "segment", segment.Name, "targets", cut.Count, "bytes", cut.Bytes,
-		"result", d.result, "ms", took.Milliseconds(), "retry_in", d.delay, "error", err)
+		"result", d.result, "ms", took.Milliseconds(), "retry_in", d.delay.String(), "error", err)
 }
 
 // noteState lets the index know at once of a job that this slot has finished.

@@ -41,6 +41,10 @@ type slot struct {
 // spare, or served before does not matter: the ledger knows what is left.
 func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 	id := string(task.Payload())
+	if !w.enter(id) {
+		return nil // more would take the job's segments from other workers
+	}
+	defer w.leave(id)
 	job, err := w.ledger.Job(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && job.State != ledger.StateRunning {
 		return nil // a spare token
@@ -76,6 +80,29 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 		return w.queue.PutTokens(context.WithoutCancel(ctx), id, job.Urgent, 1)
 	}
 	return nil
+}
+
+// slotsPerJob is how many slots of one process a job can use: as many as fill
+// its calls in flight, and one more that is between two segments.
+func (w *Worker) slotsPerJob() int { return (w.cfg.Concurrency+window-1)/window + 1 }
+
+// enter takes one of the places that a job has in this process, if one is free.
+func (w *Worker) enter(job string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.working[job] >= w.slotsPerJob() {
+		return false
+	}
+	w.working[job]++
+	return true
+}
+
+func (w *Worker) leave(job string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.working[job]--; w.working[job] == 0 {
+		delete(w.working, job)
+	}
 }
 
 // endSlice ends a slot's time when a slice is over and others wait for slots.

@@ -71,16 +71,16 @@ func NewStatus(ctx context.Context, g *gate.Gate, job ledger.Job) (Status, error
 	if job.State != ledger.StateRunning {
 		return s, nil
 	}
-	if s.TargetsPerSecond > 0 {
-		eta := math.Ceil(float64(s.Pending) / s.TargetsPerSecond)
-		s.ETASeconds = &eta
-	}
 	block, err := g.Blocked(ctx, job.TargetType)
 	if err != nil {
 		return Status{}, err
 	}
 	if block.Reason != "" {
 		s.Blocked, s.BlockedSince = &block.Reason, known(block.Since)
+	}
+	if s.TargetsPerSecond > 0 && (s.Blocked == nil || *s.Blocked == gate.ReasonQuota) {
+		eta := math.Ceil(float64(s.Pending) / s.TargetsPerSecond)
+		s.ETASeconds = &eta
 	}
 	return s, nil
 }

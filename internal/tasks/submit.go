@@ -30,6 +30,10 @@ const maxFaults = 20
 // well and to be claimed seldom, few enough to be held in memory by the dozen.
 const segmentTargets = 10_000
 
+// ErrNotKnown begins the error of a submission whose last answer was lost: the
+// job may exist. The same submission with the same id settles it.
+var ErrNotKnown = errors.New("it is not known")
+
 // sealTimeout bounds the moment in which a loaded job becomes visible.
 const sealTimeout = 30 * time.Second
 
@@ -80,6 +84,9 @@ func (s *Submitter) Submit(ctx context.Context, d Document, names Names, progres
 	sealing, cancel := context.WithTimeout(context.WithoutCancel(ctx), sealTimeout)
 	defer cancel()
 	created, err := l.load.Seal(sealing)
+	if err != nil && !errors.Is(err, ledger.ErrConflict) && !errors.Is(err, ledger.ErrLost) {
+		err = fmt.Errorf("%w whether job %s was stored: %w", ErrNotKnown, spec.ID, err)
+	}
 	if err != nil {
 		return Submitted{}, err
 	}

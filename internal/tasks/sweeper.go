@@ -118,18 +118,12 @@ func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, o
 	if !fromTomorrow && (taken.After(oldest) || taken.After(time.Now())) {
 		return nil
 	}
-	return s.putTokens(ctx, p.Job, min(p.Due, s.slots(len(alive))-working))
+	return s.putTokens(ctx, p.Job, min(p.Due, len(alive)*s.slotsPerJob()-working))
 }
 
 // mayFree reports whether Redis has answered long enough for a living owner to
 // have been heard.
 func (s *sweeper) mayFree() bool { return time.Since(s.calm) > s.ledger.OwnerTTL() }
-
-// slots is how many of them a job can use: as many as fill all calls in flight
-// of the fleet, and one more that is between two segments.
-func (s *sweeper) slots(workers int) int {
-	return workers*(s.cfg.Concurrency+window-1)/window + 1
-}
 
 func (s *sweeper) putTokens(ctx context.Context, job ledger.Job, n int) error {
 	if n <= 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -71,8 +72,11 @@ type Worker struct {
 	draining, calling, recording context.Context
 	drain, cutOff, giveUp        context.CancelFunc
 
+	warning seldom // of calls that the API could not take
+
 	mu      sync.Mutex
 	learned map[apiclient.TargetType]int // targets of a call, told by the API
+	working map[string]int               // slots at work by job
 }
 
 // ErrForeign says that a namespace belongs to another app.
@@ -82,7 +86,7 @@ var ErrForeign = errors.New("the namespace belongs to another app")
 func NewWorker(cfg Config, p Parts) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, uptime: p.RedisUptime, queue: NewQueue(p.Redis, cfg.Namespace),
-		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, learned: map[apiclient.TargetType]int{},
+		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, learned: map[apiclient.TargetType]int{}, working: map[string]int{},
 	}
 	var err error
 	if w.client, err = p.NewClient(w.metrics.observe); err != nil {
@@ -131,7 +135,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.log.Info("working", "owner", w.ledger.Owner(), "concurrency", w.cfg.Concurrency, "urgent_concurrency", w.cfg.UrgentConcurrency)
 
 	<-ctx.Done()
-	w.log.Info("stopping: no new calls, those in flight finish", "timeout", w.cfg.ShutdownTimeout)
+	w.log.Info("stopping: no new calls, those in flight finish", "timeout", w.cfg.ShutdownTimeout.String())
 	w.stop(servers)
 	agents.Wait()
 	return nil
@@ -222,6 +226,14 @@ func (w *Worker) learn(t apiclient.TargetType, most int) {
 		w.learned[t] = most
 		w.log.Warn("the API takes fewer targets in a call than configured", "target_type", t, "limit", most)
 	}
+}
+
+// seldom lets one of many through in ten seconds.
+type seldom struct{ last atomic.Int64 }
+
+func (s *seldom) due() bool {
+	now, last := time.Now().UnixNano(), s.last.Load()
+	return now-last > int64(10*time.Second) && s.last.CompareAndSwap(last, now)
 }
 
 // asynqLogger lets asynq speak through slog.
