@@ -252,6 +252,8 @@ func TestWrongFlags(t *testing.T) {
 		"job and more":     {[]string{"--job", exampleFile("txt"), "--from", "a"}, []string{"--job"}},
 		"job and list":     {[]string{"--job", exampleFile("txt"), "--targets", "-"}, []string{"target"}},
 		"job absent":       {[]string{"--job", "absent.json"}, []string{"--job", "absent.json"}},
+		"text not UTF-8":   {[]string{"--target", "u1", "--text", "x\xff"}, []string{"not valid UTF-8"}},
+		"name twice":       {[]string{"--target", "u1", "--msg", `{"type":"txt","msg":"a","msg":"b"}`}, []string{"--msg", "duplicate"}},
 		"unknown flag":     {[]string{"--target", "u1", "--text", "a", "--colour", "red"}, []string{"--colour"}},
 		"stray argument":   {[]string{"--target", "u1", "--text", "a", "u2"}, []string{"u2"}},
 	} {

@@ -3,7 +3,9 @@ package test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -85,6 +87,24 @@ func TestMaxRate(t *testing.T) {
 			t.Errorf("a call of the capped job had %d targets", len(body.Target))
 		}
 	}
+}
+
+// One job keeps every worker busy: none takes all of its slots.
+func TestWorkersShareAJob(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *chatsim.Config) { c.Latency = 50 * time.Millisecond }).with("CONCURRENCY=2", "CHAT_MAX_USERS=100")
+	admins := []string{w.worker().admin(t), w.worker().admin(t)}
+	id := w.send("--targets", listFile(t, names(60_000)...), "--text", "hello")
+	for _, admin := range admins {
+		eventually(t, "each worker has sent", func() bool {
+			_, metrics := get(t, admin+"/metrics")
+			return !strings.Contains(metrics, `crier_batches_total{result="sent",target_type="users"} 0`)
+		})
+	}
+	if s := w.status(id); s.State != "running" {
+		t.Errorf("when the last worker began, the job was at %+v", s)
+	}
+	w.wait(id, 0)
 }
 
 // Bulk jobs that run side by side share the quota by their weights.

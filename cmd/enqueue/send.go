@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -165,11 +164,6 @@ func (c *sendCommand) jobFile(ctx context.Context, a *app) ([]byte, error) {
 // describe writes the document that the flags describe. What is wrong with it
 // is then found where all documents are checked.
 func (c *sendCommand) describe() ([]byte, error) {
-	for flag, value := range map[string]*string{"--text": c.Text, "--from": c.From, "--name": c.Name, "--id": c.ID} {
-		if value != nil && !utf8.ValidString(*value) {
-			return nil, usage("%s: is not valid UTF-8", flag)
-		}
-	}
 	message, err := c.message()
 	if err != nil {
 		return nil, err

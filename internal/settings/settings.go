@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
@@ -41,6 +42,11 @@ const (
 // empty variable counts as unset. Done says that the program has nothing more
 // to do (--help, --version); an error is about the usage.
 func Parse(flags any, args []string, out io.Writer, opts ...kong.Option) (ctx *kong.Context, done bool, err error) {
+	for _, arg := range args {
+		if !utf8.ValidString(arg) { // kong would change it in silence
+			return nil, false, fmt.Errorf("settings: the argument %.80q is not valid UTF-8", arg)
+		}
+	}
 	exited := false
 	opts = append([]kong.Option{
 		kong.Writers(out, out),
