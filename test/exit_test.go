@@ -11,15 +11,15 @@ import (
 
 func TestExitWithoutRedis(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.redis.Kill()
+	const nobody = "127.0.0.1:1"
+	w := newWorld(t).with("REDIS_URL=redis://" + nobody + "/0")
 	for _, args := range [][]string{
 		{"send", "--target", "u1", "--text", "hello"}, {"status", "a", "--json"}, {"wait", "a"}, {"list", "--json"}, {"results", "a"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
 			t.Parallel() // each tries for more than a second
 			got := w.in(t).enqueue(args...)
-			if got.code != 1 || got.out != "" || !strings.Contains(got.err, w.redis.Addr) {
+			if got.code != 1 || got.out != "" || !strings.Contains(got.err, nobody) {
 				t.Errorf("exit %d, %q", got.code, got.out)
 			}
 		})

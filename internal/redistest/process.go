@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -59,13 +60,18 @@ func (s *Server) startProcess(port string) (*process, error) {
 	return nil, errors.Join(errs...)
 }
 
+// freePort finds a port below those that systems give out by themselves, so
+// that nothing else takes it while the server is killed and not yet restarted.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var err error
+	for range 100 {
+		port := strconv.Itoa(15_000 + rand.N(15_000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port), nil
+	return "", err
 }
 
 func (s *Server) runProcess(port string) (*process, error) {
