@@ -90,11 +90,10 @@ func TestMaxRate(t *testing.T) {
 }
 
 // One job keeps every worker busy: none takes all of its slots.
-func TestWorkersShareAJob(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, func(c *chatsim.Config) { c.Latency = 50 * time.Millisecond }).with("CONCURRENCY=2", "CHAT_MAX_USERS=100")
+func TestWorkersShareAJob(t *testing.T) { // runs alone: who gets a slot is settled in time
+	w := newWorld(t, func(c *chatsim.Config) { c.Latency = 50 * time.Millisecond }).with("CONCURRENCY=2", "CHAT_MAX_USERS=200")
 	admins := []string{w.worker().admin(t), w.worker().admin(t)}
-	id := w.send("--targets", listFile(t, names(60_000)...), "--text", "hello")
+	id := w.send("--targets", listFile(t, names(300_000)...), "--text", "hello")
 	for _, admin := range admins {
 		eventually(t, "each worker has sent", func() bool {
 			_, metrics := get(t, admin+"/metrics")
@@ -104,7 +103,6 @@ func TestWorkersShareAJob(t *testing.T) {
 	if s := w.status(id); s.State != "running" {
 		t.Errorf("when the last worker began, the job was at %+v", s)
 	}
-	w.wait(id, 0)
 }
 
 // Bulk jobs that run side by side share the quota by their weights.

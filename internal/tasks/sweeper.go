@@ -112,7 +112,7 @@ func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, o
 	// Tokens that were put on the queue before its oldest have all been taken.
 	// If the job then has due segments and too few slots, some were lost, or
 	// became fewer when there was little to do.
-	const settle = time.Second // from taking a token to claiming a segment
+	const settle = sweepEvery / 2 // from taking a token to claiming a segment
 	taken := p.TokensAt.Add(settle)
 	fromTomorrow := p.TokensAt.After(time.Now().Add(settle)) // by a clock that is wrong: it says nothing
 	if !fromTomorrow && (taken.After(oldest) || taken.After(time.Now())) {
