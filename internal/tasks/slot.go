@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
 
-	"crier/internal/chunker"
 	"crier/internal/ledger"
 )
 
@@ -243,89 +241,6 @@ const putOff = time.Minute
 func (s *slot) unfit(segment *ledger.Segment, err error) {
 	s.metrics.batches.WithLabelValues(s.job.TargetType, "unfit").Inc()
 	s.log.Error("the message leaves no room for a target in the limits of today", "segment", segment.Name, "error", err)
-}
-
-// takeOver settles what a former owner left in flight and returns all pending
-// targets in groups of the same history.
-func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
-	var adrift []ledger.Update
-	now := time.Now()
-	segment.Pending(func(i int32, code ledger.Code, try ledger.Try) {
-		h := history{code, try.Attempts, try.FirstFailed, try.LastFailed}
-		if code == ledger.InFlight {
-			if h = h.adrift(now); s.job.Hold {
-				h.code = ledger.AnswerLost
-			}
-			if n := len(adrift); n == 0 || adrift[n-1].Attempts != h.attempts {
-				adrift = append(adrift, ledger.Update{Code: h.code, Attempts: h.attempts, Detail: "the worker ended before it had recorded the answer"})
-			}
-			last := &adrift[len(adrift)-1]
-			last.Index = append(last.Index, i)
-		}
-		if h.code == ledger.AnswerLost {
-			return
-		}
-		if n := len(todo); n == 0 || todo[n-1].history != h {
-			todo = append(todo, batch{history: h, due: h.retryAt()})
-		}
-		b := &todo[len(todo)-1]
-		b.lines = append(append(b.lines, segment.Target(i)...), '\n')
-		b.index = append(b.index, i)
-	})
-	if len(adrift) > 0 {
-		s.log.Warn("calls of a worker that is gone may have been carried out", "segment", segment.Name)
-	}
-	if len(adrift) == 0 && len(todo) > 0 {
-		return todo, nil
-	}
-	// With nothing pending this settles the job's end, should it still be open.
-	state, err := segment.Commit(s.recording, ledger.Tally{}, adrift...)
-	s.noteState(state)
-	for _, u := range adrift {
-		s.metrics.outcome(s.job, u)
-	}
-	return todo, err
-}
-
-// adrift is the history of targets that a former owner left in flight.
-func (h history) adrift(now time.Time) history {
-	h.code, h.last = ledger.Lost, time.Time{}
-	if h.failed.IsZero() {
-		h.failed = now.Truncate(time.Millisecond) // the same for all that are found together
-	}
-	h.attempts++
-	return h
-}
-
-// next cuts one batch off the first group of targets that is due. None is due
-// where the batch is empty. A group whose first target fits no call is put off.
-func (c *campaign) next(todo *[]batch, now time.Time) (batch, chunker.Batch, error) {
-	for i := range *todo {
-		group := &(*todo)[i]
-		if group.due.After(now) {
-			continue
-		}
-		cut, _, err := c.cut.Next(group.lines)
-		if err != nil {
-			group.due = now.Add(putOff)
-			return batch{}, chunker.Batch{}, err
-		}
-		var b batch
-		if b, *group = group.take(cut.Count); len(group.index) == 0 {
-			*todo = slices.Delete(*todo, i, i+1)
-		}
-		return b, cut, nil
-	}
-	return batch{}, chunker.Batch{}, nil
-}
-
-// untilDue is how long none of the targets is due; 0 where there are none.
-func untilDue(todo []batch, now time.Time) time.Duration {
-	if len(todo) == 0 {
-		return 0
-	}
-	first := slices.MinFunc(todo, func(a, b batch) int { return a.due.Compare(b.due) })
-	return max(first.due.Sub(now), 0)
 }
 
 // expire ends what is still pending when the job's time is over.
