@@ -58,7 +58,7 @@ func (c *sendCommand) Run(ctx context.Context, a *app) error {
 	}
 	bar := newLoadProgress(a.err)
 	submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
-	done, err := submitter.Submit(ctx, document, names, bar.loaded)
+	done, err := submitter.Submit(ctx, tasks.Submission{Document: document, Names: names, Progress: bar.loaded})
 	bar.end()
 	switch {
 	case errors.Is(err, tasks.ErrNotKnown):

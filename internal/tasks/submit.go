@@ -43,6 +43,13 @@ type Submitter struct {
 	Queue  *Queue
 }
 
+// Submission is what is to become a job.
+type Submission struct {
+	Document Document
+	Names    Names     // the targets; nil = the document's own
+	Progress func(int) // if not nil, told now and then how many distinct targets there are so far
+}
+
 // Submitted is what became of a submission.
 type Submitted struct {
 	ID         string
@@ -52,17 +59,18 @@ type Submitted struct {
 }
 
 // Submit validates a document and its targets and makes them a job, all or
-// nothing. Without names the document's own targets count. Progress, if not
-// nil, is called now and then with the number of distinct targets so far.
+// nothing.
 //
 // Faults of the document are an *InvalidError, those of the list of names a
 // *NamesError; the same id with other content is ledger.ErrConflict.
-func (s *Submitter) Submit(ctx context.Context, d Document, names Names, progress func(int)) (Submitted, error) {
+func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, error) {
+	d := sub.Document
 	limits, err := LimitsInForce(ctx, s.Ledger)
 	if err != nil {
 		return Submitted{}, err
 	}
-	if names, err = chooseNames(d, names); err != nil {
+	names, err := chooseNames(d, sub.Names)
+	if err != nil {
 		return Submitted{}, err
 	}
 	if err := d.measure(limits); err != nil {
@@ -76,7 +84,7 @@ func (s *Submitter) Submit(ctx context.Context, d Document, names Names, progres
 	if err != nil {
 		return Submitted{}, fault("msg", "leaves no room for a target in a body of %d bytes", limits.MaxBody)
 	}
-	l := &loading{load: s.Ledger.NewLoad(spec), campaign: &c, seen: targets.NewSet(), progress: progress}
+	l := &loading{load: s.Ledger.NewLoad(spec), campaign: &c, seen: targets.NewSet(), progress: sub.Progress}
 	if err := l.readAll(ctx, names); err != nil {
 		return Submitted{}, errors.Join(err, l.load.Abort(context.WithoutCancel(ctx)))
 	}

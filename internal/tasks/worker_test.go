@@ -124,7 +124,7 @@ func (r *rig) trySubmit(document string, names Names) (Submitted, error) {
 		return Submitted{}, err
 	}
 	s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), r.cfg.Namespace)}
-	return s.Submit(r.t.Context(), d, names, nil)
+	return s.Submit(r.t.Context(), Submission{Document: d, Names: names})
 }
 
 // numbered is a list of n names.
@@ -298,7 +298,7 @@ func TestLostTokensComeBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Submit(t.Context(), d, r.numbered(1000), nil); err != nil {
+	if _, err := s.Submit(t.Context(), Submission{Document: d, Names: r.numbered(1000)}); err != nil {
 		t.Fatal(err)
 	}
 	r.start()
