@@ -27,7 +27,7 @@ const (
 	exitInterrupted = 130 // Ctrl-C
 )
 
-func main() { os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})) }
+func main() { c := run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}); profStop(); os.Exit(c) }
 
 // streams are the standard ones, or a test's.
 type streams struct {

@@ -277,15 +277,19 @@ func FuzzReadAnswer(f *testing.F) {
 	})
 }
 
-// bigAnswer is a whole call and its answer, unordered as the vendor's are.
+// bigAnswer is a whole call and its answer, unordered as the vendor's may be.
 func bigAnswer(value func(i int) string) (Call, []byte) {
-	const count = 320
+	return orderedAnswer(rand.New(rand.NewPCG(1, 2)).Perm(bigCall), value)
+}
+
+const bigCall = 320 // targets
+
+func orderedAnswer(order []int, value func(i int) string) (Call, []byte) {
 	var targets []string
-	for i := range count {
+	for i := range bigCall {
 		targets = append(targets, fmt.Sprintf("user%08d", i*7919))
 	}
 	call := callOf(targets...)
-	order := rand.New(rand.NewPCG(1, 2)).Perm(count)
 	var b bytes.Buffer
 	b.WriteString(`{"action":"post","application":"8be024f0-e978-11e8-b697-5d598d5f8402","path":"/messages",` +
 		`"uri":"https://a1.easecdn.com/chat-demo/testapp/messages","data":{`)
@@ -346,6 +350,21 @@ func BenchmarkReadAnswer(b *testing.B) {
 		perTarget(b, call.Count)
 	})
 	b.Run("success", func(b *testing.B) {
+		var r reader
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := r.read(body, call, false); err != nil {
+				b.Fatal(err)
+			}
+		}
+		perTarget(b, call.Count)
+	})
+	b.Run("success in order", func(b *testing.B) {
+		var order []int
+		for i := range bigCall {
+			order = append(order, i)
+		}
+		call, body := orderedAnswer(order, success)
 		var r reader
 		b.ReportAllocs()
 		for b.Loop() {

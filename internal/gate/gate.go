@@ -60,12 +60,12 @@ func New(client redis.UniversalClient, cfg Config) *Gate {
 	return &Gate{cfg: cfg, client: client}
 }
 
-// Grant is the answer to "may a call go now?".
+// Grant is the answer to "may these calls go now?".
 type Grant struct {
-	Go    bool
-	Wait  time.Duration // ask again after it; 0 with Go
-	Held  Reason        // why not; with Go and Probe, what the probe is to find out
-	Probe bool          // report this call's answer in any case
+	Calls int           // how many may go, the first of those that were asked for
+	Wait  time.Duration // ask again for the rest after it; 0 where all may go
+	Held  Reason        // why the rest may not; with Probe, what the probe is to find out
+	Probe bool          // it is one call: report its answer in any case
 }
 
 //go:embed grant.lua
@@ -83,28 +83,32 @@ func (g *Gate) key(targetType, part string) string {
 	return g.cfg.Namespace + ":{gate:" + targetType + "}:" + part
 }
 
-// Ask asks for one call with so many targets: one script, one round trip. A
-// granted call is charged to the quota whether it is made or not.
-func (g *Gate) Ask(ctx context.Context, targetType string, targets int) (Grant, error) {
+// Ask asks for calls with so many targets each, in the order in which they want
+// to go: one script, one round trip. A granted call is charged to the quota
+// whether it is made or not.
+func (g *Gate) Ask(ctx context.Context, targetType string, targets ...int) (Grant, error) {
 	return g.ask(ctx, targetType, targets, g.cfg.Quotas[targetType])
 }
 
 // AskRate asks for one call with so many targets of a job that has a cap of
 // its own, in targets a second.
 func (g *Gate) AskRate(ctx context.Context, job string, targets, perSecond int) (Grant, error) {
-	return g.ask(ctx, "job:"+job, targets, []Rate{{N: perSecond, Targets: true, Window: time.Second}})
+	return g.ask(ctx, "job:"+job, []int{targets}, []Rate{{N: perSecond, Targets: true, Window: time.Second}})
 }
 
-func (g *Gate) ask(ctx context.Context, subject string, targets int, rates []Rate) (Grant, error) {
+func (g *Gate) ask(ctx context.Context, subject string, targets []int, rates []Rate) (Grant, error) {
 	keys := []string{g.key(subject, "state")}
-	args := []any{g.cfg.ProbeTimeout.Microseconds()}
+	args := []any{g.cfg.ProbeTimeout.Microseconds(), len(targets)}
+	for _, n := range targets {
+		args = append(args, n)
+	}
 	for _, r := range rates {
-		unit, cost := "calls:", 1
+		unit := "calls:"
 		if r.Targets {
-			unit, cost = "targets:", targets
+			unit = "targets:"
 		}
 		keys = append(keys, g.key(subject, unit+r.Window.String()))
-		args = append(args, (r.Window + g.cfg.Margin).Microseconds(), r.N, min(cost, r.N))
+		args = append(args, (r.Window + g.cfg.Margin).Microseconds(), r.N, r.Targets)
 	}
 	reply, err := grantScript.Run(ctx, g.client, keys, args...).Slice()
 	if err != nil {
@@ -113,10 +117,11 @@ func (g *Gate) ask(ctx context.Context, subject string, targets int, rates []Rat
 	if len(reply) != 4 {
 		return Grant{}, fmt.Errorf("gate: ask: reply of %d parts", len(reply))
 	}
+	calls, _ := reply[0].(int64)
 	wait, _ := reply[1].(int64)
 	held, _ := reply[2].(string)
 	return Grant{
-		Go:    reply[0] == int64(1),
+		Calls: int(calls),
 		Wait:  time.Duration(wait) * time.Microsecond,
 		Held:  Reason(held),
 		Probe: reply[3] == int64(1),

@@ -31,13 +31,13 @@ func passed(t *testing.T, g *Gate) {
 // probe takes the grant of a probe, whose time must have come.
 func probe(t *testing.T, g *Gate, reason Reason) {
 	t.Helper()
-	expect(t, "probe", ask(t, g, 1), Grant{Go: true, Held: reason, Probe: true}, 0)
+	expect(t, "probe", ask(t, g, 1, 1), Grant{Calls: 1, Held: reason, Probe: true}, 0)
 }
 
 func TestHold(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGate(client)
-		expect(t, "before", ask(t, g, 1), Grant{Go: true}, 0)
+		expect(t, "before", ask(t, g, 1), Grant{Calls: 1}, 0)
 		passed(t, g) // which means nothing
 		for range 2 {
 			report(t, g, false, hold(ReasonQuota), time.Minute)
@@ -52,7 +52,7 @@ func TestHold(t *testing.T) {
 			probe(t, g, ReasonQuota)
 			passed(t, g) // and the next hold is a first one again
 			for range 2 {
-				expect(t, "after", ask(t, g, 1), Grant{Go: true}, 0)
+				expect(t, "after", ask(t, g, 1), Grant{Calls: 1}, 0)
 			}
 			if n := client.Exists(t.Context(), g.key(users, "state")).Val(); n != 0 {
 				t.Error("a state is left")
@@ -69,7 +69,7 @@ func TestHoldEndsOnTime(t *testing.T) {
 		report(t, g, false, Hold{Reason: ReasonPlan, Base: length, Max: time.Minute}, length)
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
-		for !ask(t, g, 1).Go {
+		for ask(t, g, 1).Calls == 0 {
 			<-tick.C
 		}
 		if held := serverTime(t, client).Sub(before); held < length {
@@ -160,10 +160,10 @@ func TestOneProbeAtATime(t *testing.T) {
 			for i := range 16 {
 				all.Go(func() {
 					grant, err := gates[i%2].Ask(t.Context(), users, 1)
-					if err != nil || grant.Go != grant.Probe || grant.Held != ReasonUnknownApp {
+					if err != nil || (grant.Calls > 0) != grant.Probe || grant.Held != ReasonUnknownApp {
 						t.Errorf("%+v, %v", grant, err)
 					}
-					if grant.Go {
+					if grant.Calls > 0 {
 						probes.Add(1)
 					}
 				})
@@ -214,11 +214,11 @@ func TestHoldsAreOfOneType(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGate(client)
 		report(t, g, false, hold(ReasonPlan), time.Minute)
-		if grant, err := g.Ask(t.Context(), "chatrooms", 1); !grant.Go || err != nil {
+		if grant, err := g.Ask(t.Context(), "chatrooms", 1); grant.Calls == 0 || err != nil {
 			t.Errorf("%+v, %v", grant, err)
 		}
 		other := New(client, Config{Namespace: "test2", ProbeTimeout: probeTimeout})
-		expect(t, "another namespace", ask(t, other, 1), Grant{Go: true}, 0)
+		expect(t, "another namespace", ask(t, other, 1), Grant{Calls: 1}, 0)
 	})
 }
 
@@ -247,7 +247,7 @@ func TestBlocked(t *testing.T) {
 		blocked("still paced", ReasonQuota, 30*time.Minute)
 		pass(t, client, 30*time.Minute)
 		blocked("the window has passed, nobody asks", "", 0)
-		expect(t, "then", ask(t, g, 1), Grant{Go: true}, 0)
+		expect(t, "then", ask(t, g, 1), Grant{Calls: 1}, 0)
 		blocked("paced no more", "", 0)
 
 		report(t, g, false, hold(ReasonPlan), time.Minute)

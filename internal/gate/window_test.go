@@ -76,34 +76,37 @@ func TestWindows(t *testing.T) {
 			g := newGate(client, rates...)
 			var calls []granted
 			ahead := time.Duration(0) // of the server's time, by the time that was made to pass
-			try := func(targets int) Grant {
+			try := func(targets ...int) Grant {
 				from := serverTime(t, client).Add(ahead)
-				grant := ask(t, g, targets)
+				grant := ask(t, g, targets...)
 				to := serverTime(t, client).Add(ahead)
-				fits := true
-				for _, r := range rates {
-					fits = fits && r.fits(calls, targets, from)
-				}
-				if fits && !grant.Go {
-					t.Errorf("%d targets fit, but %+v", targets, grant)
-				}
-				if grant.Go {
-					calls = append(calls, granted{from, to, targets})
+				for i, n := range targets {
+					fits := true
+					for _, r := range rates {
+						fits = fits && r.fits(calls, n, from)
+					}
+					if fits && grant.Calls <= i {
+						t.Errorf("call %d of %v targets fits, but %+v", i, targets, grant)
+					}
+					if grant.Calls <= i {
+						break
+					}
+					calls = append(calls, granted{from, to, n})
 				}
 				return grant
 			}
 			for range rapid.IntRange(1, 30).Draw(t, "steps") {
-				targets := rapid.SampledFrom([]int{1, 1, 2, 3, 5, 100}).Draw(t, "targets")
-				grant := try(targets)
+				targets := rapid.SliceOfN(rapid.SampledFrom([]int{1, 1, 2, 3, 5, 100}), 1, 4).Draw(t, "targets")
+				grant := try(targets...)
 				switch {
-				case grant.Go:
+				case grant.Calls == len(targets) && grant.Wait == 0 && grant.Held == "":
 				case grant.Wait <= 0 || grant.Wait > 10*time.Second || grant.Held != ReasonQuota || grant.Probe:
 					t.Errorf("%+v", grant)
 				case rapid.Bool().Draw(t, "waits"):
 					pass(t, client, grant.Wait)
 					ahead += grant.Wait
-					if !try(targets).Go {
-						t.Errorf("after %v, %d targets still have to wait", grant.Wait, targets)
+					if try(targets[grant.Calls:]...).Calls == 0 {
+						t.Errorf("after %v, %v targets still have to wait", grant.Wait, targets[grant.Calls:])
 					}
 				}
 				idle := time.Duration(rapid.SampledFrom([]int{0, 0, 0, 10, 150, 700}).Draw(t, "ms")) * time.Millisecond
@@ -182,7 +185,7 @@ func insist(ctx context.Context, g *Gate, targets int) (granted, error) {
 			return granted{}, err
 		}
 		to, err := g.client.Time(ctx).Result()
-		if err != nil || grant.Go {
+		if err != nil || grant.Calls > 0 {
 			return granted{from, to, targets}, err
 		}
 		select {
@@ -196,10 +199,10 @@ func insist(ctx context.Context, g *Gate, targets int) (granted, error) {
 func TestCostAboveTheLimit(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		g := newGate(client, Rate{N: 10, Targets: true, Window: time.Minute})
-		expect(t, "an empty window", ask(t, g, 600), Grant{Go: true}, 0)
+		expect(t, "an empty window", ask(t, g, 600), Grant{Calls: 1}, 0)
 		expect(t, "one in use", ask(t, g, 1), Grant{Held: ReasonQuota}, time.Minute)
 		pass(t, client, time.Minute)
-		expect(t, "the next", ask(t, g, 1), Grant{Go: true}, 0)
+		expect(t, "the next", ask(t, g, 1), Grant{Calls: 1}, 0)
 		expect(t, "not quite empty", ask(t, g, 600), Grant{Held: ReasonQuota}, time.Minute)
 	})
 }
@@ -210,7 +213,7 @@ func TestWait(t *testing.T) {
 		g := newGate(client, Rate{N: 6, Targets: true, Window: time.Hour})
 		for _, targets := range []int{1, 2, 3} {
 			pass(t, client, 10*time.Minute)
-			expect(t, "fills the window", ask(t, g, targets), Grant{Go: true}, 0)
+			expect(t, "fills the window", ask(t, g, targets), Grant{Calls: 1}, 0)
 		}
 		for targets, minutes := range map[int]time.Duration{1: 40, 2: 50, 3: 50, 4: 60, 6: 60, 100: 60} {
 			grant := ask(t, g, targets)
@@ -230,7 +233,7 @@ func TestMargin(t *testing.T) {
 		pass(t, client, time.Minute)
 		expect(t, "within the margin", ask(t, g, 1), Grant{Held: ReasonQuota}, 30*time.Second)
 		pass(t, client, 30*time.Second)
-		expect(t, "behind it", ask(t, g, 1), Grant{Go: true}, 0)
+		expect(t, "behind it", ask(t, g, 1), Grant{Calls: 1}, 0)
 	})
 }
 
@@ -248,13 +251,13 @@ func TestAskRate(t *testing.T) {
 		}
 		const window = time.Second + 20*time.Millisecond
 		for range 3 {
-			expect(t, "within its rate", rate("a", 20), Grant{Go: true}, 0)
+			expect(t, "within its rate", rate("a", 20), Grant{Calls: 1}, 0)
 		}
 		const slack = 900 * time.Millisecond // for a slow machine
 		pass(t, client, -slack)
 		expect(t, "above it", rate("a", 1), Grant{Held: ReasonQuota}, window+slack)
-		expect(t, "another job", rate("b", 60), Grant{Go: true}, 0)
-		expect(t, "the quota of the type", ask(t, g, 600), Grant{Go: true}, 0)
+		expect(t, "another job", rate("b", 60), Grant{Calls: 1}, 0)
+		expect(t, "the quota of the type", ask(t, g, 600), Grant{Calls: 1}, 0)
 		if block, err := g.Blocked(t.Context(), users); block.Reason != "" || err != nil {
 			t.Errorf("the type is blocked by one job: %+v, %v", block, err)
 		}
@@ -265,7 +268,7 @@ func TestAskRate(t *testing.T) {
 			}
 		}
 		pass(t, client, window+slack)
-		expect(t, "a second later", rate("a", 60), Grant{Go: true}, 0)
+		expect(t, "a second later", rate("a", 60), Grant{Calls: 1}, 0)
 	})
 }
 
@@ -309,12 +312,12 @@ func TestClockSetBack(t *testing.T) {
 			ask(t, g, 2)
 			pass(t, client, -tt.back)
 			grant := ask(t, g, 2)
-			if grant.Go != tt.again || grant.Wait > tt.wait {
+			if (grant.Calls > 0) != tt.again || grant.Wait > tt.wait {
 				t.Errorf("%s: %+v", name, grant)
 			}
 			pass(t, client, grant.Wait)
 			if !tt.again {
-				expect(t, name+", then", ask(t, g, 2), Grant{Go: true}, 0)
+				expect(t, name+", then", ask(t, g, 2), Grant{Calls: 1}, 0)
 			}
 		}
 		// An old call that stands behind a newer one does not open the window.

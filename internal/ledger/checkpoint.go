@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -141,27 +142,18 @@ func (s *Segment) apply(cp *checkpoint, u Update) {
 	if len(u.Index) == 0 {
 		return
 	}
+	var before [256]int
 	for _, i := range u.Index {
-		old := s.codes[i]
-		cp.counts[string(old.Outcome())]--
-		cp.counts[string(u.Code.Outcome())]++
-		if old == Lost && u.Code == InFlight {
-			cp.counts["resent"]++
-		}
-		if reason := old.Reason(); reason != "" {
-			cp.counts[reasonPrefix+reason]--
-		}
+		before[s.codes[i]]++
 		s.codes[i] = u.Code
 	}
-	if reason := u.Code.Reason(); reason != "" {
-		cp.counts[reasonPrefix+reason] += len(u.Index)
+	for code, n := range before {
+		if n > 0 {
+			cp.move(Code(code), u.Code, n)
+		}
 	}
 	for from, n := range runs(u.Index) {
-		codes := make([]byte, n)
-		for i := range codes {
-			codes[i] = byte(u.Code)
-		}
-		cp.runs = append(cp.runs, run{from, codes})
+		cp.runs = append(cp.runs, run{from, bytes.Repeat([]byte{byte(u.Code)}, int(n))})
 	}
 	if !u.Code.final() && u.Detail == "" {
 		return // a mark: nothing to remember beyond the code
@@ -174,11 +166,37 @@ func (s *Segment) apply(cp *checkpoint, u Update) {
 		appendJSON(append(cp.log, sep))
 }
 
+// move counts targets that go from one code to another.
+func (cp *checkpoint) move(from, to Code, n int) {
+	cp.counts[string(from.Outcome())] -= n
+	cp.counts[string(to.Outcome())] += n
+	if from == Lost && to == InFlight {
+		cp.counts["resent"] += n
+	}
+	if reason := from.Reason(); reason != "" {
+		cp.counts[reasonPrefix+reason] -= n
+	}
+	if reason := to.Reason(); reason != "" {
+		cp.counts[reasonPrefix+reason] += n
+	}
+}
+
+// checkpointEvery is the least time between two checkpoints of a segment: under
+// load one carries what several batches have to record, which saves most of its
+// cost.
+const checkpointEvery = 2 * time.Millisecond
+
 // write sends waiting checkpoints, one after another, until none waits.
 func (s *Segment) write() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.waiting != nil {
+		if wait := checkpointEvery - time.Since(s.written); wait > 0 {
+			s.mu.Unlock()
+			time.Sleep(wait)
+			s.mu.Lock()
+		}
+		s.written = time.Now()
 		cp := s.waiting
 		s.waiting = nil
 		if cp.err = s.broken; cp.err == nil {

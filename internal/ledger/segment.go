@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // Segment is a claimed slice of a job's targets. Its methods are safe for
@@ -29,8 +31,9 @@ type Segment struct {
 	tries   []Try // nil until a target was tried and is pending again
 	seq     int   // of the last checkpoint
 	waiting *checkpoint
-	writing bool  // a checkpoint waits or is on its way
-	broken  error // why nothing more is recorded
+	writing bool      // a checkpoint waits or is on its way
+	written time.Time // when the last checkpoint was sent
+	broken  error     // why nothing more is recorded
 }
 
 // Claim takes the next due segment of a running job, or nil where none is due.
@@ -133,6 +136,13 @@ func (s *Segment) Pending(yield func(i int32, c Code, try Try)) {
 		}
 		yield(int32(i), c, try)
 	}
+}
+
+// Untouched reports whether no target was ever in a call.
+func (s *Segment) Untouched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tries == nil && !slices.ContainsFunc(s.codes, func(c Code) bool { return c != Fresh })
 }
 
 // PendingCount returns the number of targets still to be dealt with.

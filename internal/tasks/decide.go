@@ -241,6 +241,11 @@ func (b batch) take(n int) (first, rest batch) {
 	for range n {
 		end += bytes.IndexByte(b.lines[end:], '\n') + 1
 	}
+	return b.cutAt(n, end)
+}
+
+// cutAt cuts the first n targets off a batch, whose lines end at end.
+func (b batch) cutAt(n, end int) (first, rest batch) {
 	first, rest = b, b
 	first.lines, rest.lines = b.lines[:end], b.lines[end:]
 	first.index, rest.index = b.index[:n], b.index[n:]

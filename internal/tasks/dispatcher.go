@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -11,10 +12,10 @@ import (
 )
 
 // dispatcher decides whose call goes next. Slots offer batches; for each
-// target type one lane asks the gate for one grant at a time and gives it to
-// the best waiting batch: that of the job which has had the least for its
-// weight. So shares, rates of single jobs and holds are decided at the moment
-// of the grant, in one place.
+// target type one lane asks the gate for as many grants as it has use for, and
+// gives them to the best waiting batches: those of the job which has had the
+// least for its weight. So shares, rates of single jobs and holds are decided
+// at the moment of the grant, in one place.
 type dispatcher struct {
 	gate    *gate.Gate
 	calls   chan struct{} // one for each call in flight
@@ -31,6 +32,7 @@ type offer struct {
 	maxRate int
 	targets int
 
+	paid    bool // the job's own cap has granted it
 	granted chan pass
 	taken   atomic.Bool // by a grant, or by the one who offered and waits no longer
 }
@@ -96,6 +98,7 @@ type lane struct {
 	jobs       map[string]*share
 	clock      float64   // the pass of the job served last: new jobs start from here
 	closed     time.Time // the gate has said that nothing goes until then
+	asked      time.Time // when it was asked last
 }
 
 // share is a job's place in the order of service: stride scheduling, in which
@@ -134,15 +137,21 @@ const (
 	recheck = 200 * time.Millisecond
 )
 
+// askEvery is the least time between two questions to the gate: under load one
+// question is for several calls, which saves most of its cost.
+const askEvery = 2 * time.Millisecond
+
+// mostAsked is how many calls one question is for.
+const mostAsked = 64
+
 // serve gives grants while it can, and returns when to try again.
 func (l *lane) serve(ctx context.Context) time.Duration {
 	for {
 		l.takeWaiting()
-		if wait := time.Until(l.closed); wait > 0 {
+		if wait := max(time.Until(l.closed), askEvery-time.Since(l.asked)); wait > 0 {
 			return wait
 		}
-		o, s, wait := l.best(time.Now())
-		if o == nil {
+		if o, _, wait := l.best(time.Now()); o == nil {
 			return wait
 		}
 		select {
@@ -153,56 +162,93 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 		case <-ctx.Done():
 			return idle
 		}
-		grant, err := l.ask(ctx, o, s)
-		if err != nil {
-			l.dispatcher.release()
-			l.dispatcher.log.Warn("the gate cannot be asked, no calls go", "target_type", l.targetType, "error", err)
-			l.closed = time.Now().Add(time.Second)
-			continue
+		l.asked = time.Now()
+		group := l.pick(ctx)
+		if len(group) == 0 {
+			continue // all wait for the caps of their jobs
 		}
-		if !grant.Go {
-			l.dispatcher.release()
-			if s.notBefore.After(time.Now()) {
-				continue // the cap of one job: another may go
-			}
+		grant, err := l.dispatcher.gate.Ask(ctx, string(l.targetType), costs(group)...)
+		if err != nil {
+			l.dispatcher.log.Warn("the gate cannot be asked, no calls go", "target_type", l.targetType, "error", err)
+			grant = gate.Grant{Wait: time.Second}
+			l.closed = time.Now().Add(grant.Wait)
+		} else if grant.Calls < len(group) && !grant.Probe {
 			l.closed = time.Now().Add(min(grant.Wait, recheck))
+		}
+		l.putBack(group[grant.Calls:])
+		for _, o := range group[:grant.Calls] {
+			if !o.taken.CompareAndSwap(false, true) {
+				l.dispatcher.release() // given up while the gate was asked: the grant is lost
+				l.dispatcher.unused(ctx, l.targetType, pass{probe: grant.Probe})
+				continue
+			}
+			o.granted <- pass{probe: grant.Probe, held: grant.Held}
+		}
+	}
+}
+
+// pick takes the best offers off their queues, one for the place in flight that
+// is taken already and one for each further one that is free.
+func (l *lane) pick(ctx context.Context) (group []*offer) {
+	for place := true; place; {
+		o, s, _ := l.best(time.Now())
+		if o == nil || len(group) == mostAsked {
+			l.dispatcher.release()
+			return group
+		}
+		if !l.within(ctx, o, s) {
 			continue
 		}
 		s.drop(time.Now())
 		l.clock = max(l.clock, s.pass)
-		s.pass += float64(o.targets) / float64(max(o.weight, 1))
-		if !o.taken.CompareAndSwap(false, true) {
-			l.dispatcher.release() // given up while the gate was asked: the grant is lost
-			l.dispatcher.unused(ctx, l.targetType, pass{probe: grant.Probe})
-			continue
+		s.pass += o.stride()
+		group = append(group, o)
+		select {
+		case l.dispatcher.calls <- struct{}{}:
+		default:
+			place = false
 		}
-		o.granted <- pass{probe: grant.Probe, held: grant.Held}
+	}
+	return group
+}
+
+// putBack gives up places in flight and what was picked for them, the last first.
+func (l *lane) putBack(group []*offer) {
+	for _, o := range slices.Backward(group) {
+		s := l.share(o.job)
+		s.queue = slices.Insert(s.queue, 0, o)
+		s.pass -= o.stride()
+		l.dispatcher.release()
 	}
 }
 
-// ask asks for the job's own cap first, so that a capped job takes nothing
-// from the common quota that it cannot use.
-func (l *lane) ask(ctx context.Context, o *offer, s *share) (gate.Grant, error) {
-	if o.maxRate > 0 && !s.notBefore.Equal(paid) {
-		grant, err := l.dispatcher.gate.AskRate(ctx, o.job, o.targets, o.maxRate)
-		if err != nil {
-			return grant, err
-		}
-		if !grant.Go {
-			s.notBefore = time.Now().Add(grant.Wait)
-			return grant, nil
-		}
-		s.notBefore = paid // until the common grant comes
+// stride is what a call costs its job in the order of service.
+func (o *offer) stride() float64 { return float64(o.targets) / float64(max(o.weight, 1)) }
+
+func costs(group []*offer) []int {
+	targets := make([]int, len(group))
+	for i, o := range group {
+		targets[i] = o.targets
 	}
-	grant, err := l.dispatcher.gate.Ask(ctx, string(l.targetType), o.targets)
-	if err == nil && grant.Go {
-		s.notBefore = time.Time{}
-	}
-	return grant, err
+	return targets
 }
 
-// paid marks a job whose own cap has granted the batch at the head of its queue.
-var paid = time.Unix(1, 0)
+// within asks for the job's own cap, which comes first: so a capped job takes
+// nothing from the common quota that it cannot use.
+func (l *lane) within(ctx context.Context, o *offer, s *share) bool {
+	if o.maxRate == 0 || o.paid {
+		return true
+	}
+	grant, err := l.dispatcher.gate.AskRate(ctx, o.job, o.targets, o.maxRate)
+	if err != nil {
+		l.dispatcher.log.Warn("the gate cannot be asked for the cap of a job", "job", o.job, "error", err)
+		grant.Wait = time.Second
+	}
+	if o.paid = err == nil && grant.Calls > 0; !o.paid {
+		s.notBefore = time.Now().Add(grant.Wait)
+	}
+	return o.paid
+}
 
 // takeWaiting hears all offers that are there already, so that the best of
 // them is chosen, not the first.
@@ -218,12 +264,16 @@ func (l *lane) takeWaiting() {
 }
 
 func (l *lane) add(o *offer) {
-	s := l.jobs[o.job]
-	if s == nil {
-		s = &share{pass: l.clock} // time without an offer is no credit
-		l.jobs[o.job] = s
-	}
+	s := l.share(o.job)
 	s.queue = append(s.queue, o)
+}
+
+// share returns a job's place in the order of service, a new one where it has none.
+func (l *lane) share(job string) *share {
+	if l.jobs[job] == nil {
+		l.jobs[job] = &share{pass: l.clock} // time without an offer is no credit
+	}
+	return l.jobs[job]
 }
 
 // drop takes the head off the queue.

@@ -11,6 +11,9 @@ import (
 // takeOver settles what a former owner left in flight and returns all pending
 // targets in groups of the same history.
 func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
+	if segment.Untouched() {
+		return []batch{{lines: segment.Lines, index: upto(segment.Count)}}, nil
+	}
 	var adrift []ledger.Update
 	now := time.Now()
 	segment.Pending(func(i int32, code ledger.Code, try ledger.Try) {
@@ -50,6 +53,15 @@ func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
 	return todo, err
 }
 
+// upto counts from 0 to n-1.
+func upto(n int) []int32 {
+	index := make([]int32, n)
+	for i := range index {
+		index[i] = int32(i)
+	}
+	return index
+}
+
 // adrift is the history of targets that a former owner left in flight.
 func (h history) adrift(now time.Time) history {
 	h.code, h.last = ledger.Lost, time.Time{}
@@ -74,7 +86,7 @@ func (c *campaign) next(todo *[]batch, now time.Time) (batch, chunker.Batch, err
 			return batch{}, chunker.Batch{}, err
 		}
 		var b batch
-		if b, *group = group.take(cut.Count); len(group.index) == 0 {
+		if b, *group = group.cutAt(cut.Count, len(cut.Lines)); len(group.index) == 0 {
 			*todo = slices.Delete(*todo, i, i+1)
 		}
 		return b, cut, nil
