@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/klauspost/compress/zstd"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -69,29 +68,19 @@ func DefaultConfig() Config {
 type Ledger struct {
 	cfg    Config
 	client redis.UniversalClient
-	packer *zstd.Encoder
-	reader *zstd.Decoder
+	packer *packer
 	owner  string
 	claims atomic.Int64
 }
 
 // New returns a ledger that claims segments under an owner name of its own.
 func New(client redis.UniversalClient, cfg Config) (*Ledger, error) {
-	packer, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
-		zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
+	packer, err := newPacker()
 	if err != nil {
-		return nil, fmt.Errorf("ledger: %w", err)
+		return nil, err
 	}
-	reader, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(maxSegmentBytes))
-	if err != nil {
-		return nil, fmt.Errorf("ledger: %w", err)
-	}
-	return &Ledger{cfg: cfg, client: client, packer: packer, reader: reader, owner: uuid.NewString()}, nil
+	return &Ledger{cfg: cfg, client: client, packer: packer, owner: uuid.NewString()}, nil
 }
-
-// maxSegmentBytes bounds what one segment may unpack to; writers stay far below.
-const maxSegmentBytes = 64 << 20
 
 // Owner is the name under which this ledger claims segments, unique to it.
 func (l *Ledger) Owner() string { return l.owner }
@@ -169,32 +158,4 @@ func parseSegmentName(name string) (number, base, count int, err error) {
 		return 0, 0, 0, fmt.Errorf("ledger: segment name %q: %w", name, err)
 	}
 	return number, base, count, nil
-}
-
-// Lines are stored behind one byte that says how.
-const (
-	packedZstd = 'z'
-	packedRaw  = 'r' // a few names do not get smaller
-)
-
-func (l *Ledger) pack(lines []byte) []byte {
-	packed := l.packer.EncodeAll(lines, []byte{packedZstd})
-	if len(packed) > len(lines) {
-		packed = append(append(packed[:0], packedRaw), lines...)
-	}
-	return packed
-}
-
-func (l *Ledger) unpack(packed []byte) ([]byte, error) {
-	if len(packed) == 0 {
-		return nil, errors.New("ledger: a segment has no names")
-	}
-	if packed[0] == packedRaw {
-		return packed[1:], nil
-	}
-	lines, err := l.reader.DecodeAll(packed[1:], nil)
-	if err != nil {
-		return nil, fmt.Errorf("ledger: segment: %w", err)
-	}
-	return lines, nil
 }

@@ -73,7 +73,7 @@ func (ld *Load) Add(ctx context.Context, lines []byte, count int) error {
 		return err
 	}
 	ld.hash.Write(lines)
-	ld.last = ld.ledger.pack(lines)
+	ld.last = ld.ledger.packer.pack(lines)
 	ld.names = append(ld.names, segmentName(len(ld.names), ld.total, count))
 	ld.total += count
 	return nil

@@ -60,7 +60,7 @@ func (l *Ledger) segmentRows(ctx context.Context, id string, number, base int) (
 	if err != nil {
 		return nil, fmt.Errorf("ledger: rows of job %q: %w", id, err)
 	}
-	lines, err := l.unpack(packed)
+	lines, err := l.packer.unpack(packed)
 	if err != nil {
 		return nil, err
 	}

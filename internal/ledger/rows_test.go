@@ -166,19 +166,3 @@ func TestParseEntryRefuses(t *testing.T) {
 		}
 	}
 }
-
-func TestPack(t *testing.T) {
-	l := newLedger(t, nil)
-	for name, text := range map[string][]byte{"one": []byte("u\n"), "many": lines(0, 10_000)} {
-		packed := l.pack(text)
-		if len(packed) > len(text)+1 {
-			t.Errorf("%s: %d bytes became %d", name, len(text), len(packed))
-		}
-		if got, err := l.unpack(packed); string(got) != string(text) || err != nil {
-			t.Errorf("%s: %d bytes came back, %v", name, len(got), err)
-		}
-	}
-	if n := len(l.pack(lines(0, 10_000))); n > 30_000 {
-		t.Errorf("10,000 names take %d bytes", n)
-	}
-}

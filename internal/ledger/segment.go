@@ -68,7 +68,7 @@ func (s *Segment) read(reply []string) (err error) {
 	if _, s.base, s.Count, err = parseSegmentName(s.Name); err != nil {
 		return err
 	}
-	if s.Lines, err = s.ledger.unpack([]byte(reply[2])); err != nil {
+	if s.Lines, err = s.ledger.packer.unpack([]byte(reply[2])); err != nil {
 		return err
 	}
 	if s.ends = lineEnds(s.Lines); len(s.ends) != s.Count {

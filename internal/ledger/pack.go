@@ -1,0 +1,126 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// packer makes the names of a segment small. They are laid out by columns: all
+// first characters, then all second ones, and so on. Names of one list are much
+// alike, so a column is much more alike than the names are, and what zstd makes
+// of it is smaller than what it makes of the whole list at once, at less cost.
+type packer struct {
+	encoder *zstd.Encoder
+	decoder *zstd.Decoder
+}
+
+// What is packed begins with one byte that says how.
+const (
+	packedColumns = 'c' // the number of lines as a varint, then columns under zstd
+	packedRaw     = 'r' // lines as they are: a few names do not get smaller
+)
+
+// maxSegmentBytes bounds what one segment may unpack to; writers stay far below.
+const maxSegmentBytes = 64 << 20
+
+func newPacker() (*packer, error) {
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false),
+		zstd.WithAllLitEntropyCompression(true)) // else random names would be stored as they are
+	if err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxMemory(maxSegmentBytes))
+	if err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	return &packer{encoder, decoder}, nil
+}
+
+// pack packs lines, each ended by a newline.
+func (p *packer) pack(lines []byte) []byte {
+	packed := binary.AppendUvarint([]byte{packedColumns}, uint64(bytes.Count(lines, newline)))
+	packed = p.encoder.EncodeAll(columns(lines), packed)
+	if len(packed) > len(lines) {
+		packed = append(append(packed[:0], packedRaw), lines...)
+	}
+	return packed
+}
+
+// unpack returns the lines that were packed.
+func (p *packer) unpack(packed []byte) ([]byte, error) {
+	if len(packed) == 0 {
+		return nil, errors.New("ledger: a segment has no names")
+	}
+	if packed[0] == packedRaw {
+		return packed[1:], nil
+	}
+	count, n := binary.Uvarint(packed[1:])
+	if n <= 0 || count > maxSegmentBytes {
+		return nil, errors.New("ledger: a segment does not say how many names it has")
+	}
+	text, err := p.decoder.DecodeAll(packed[1+n:], nil)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: segment: %w", err)
+	}
+	return lineUp(text, int(count))
+}
+
+// columns lays lines out by columns. A line's newline is its last character,
+// and a line has no part in the columns behind it.
+func columns(lines []byte) []byte {
+	var lengths []int // of a line -> how many there are
+	for line := range bytes.Lines(lines) {
+		for len(lengths) <= len(line) {
+			lengths = append(lengths, 0)
+		}
+		lengths[len(line)]++
+	}
+	next := make([]int, len(lengths)) // where the next character of each column goes
+	for c, n := 0, bytes.Count(lines, newline); c+1 < len(next); c++ {
+		n -= lengths[c]
+		next[c+1] = next[c] + n
+	}
+	text := make([]byte, len(lines))
+	for line := range bytes.Lines(lines) {
+		for c, char := range line {
+			text[next[c]] = char
+			next[c]++
+		}
+	}
+	return text
+}
+
+// lineUp turns columns back into count lines.
+func lineUp(text []byte, count int) ([]byte, error) {
+	var next []int // where the next character of each column stands
+	for at, n := 0, count; n > 0; {
+		if n > len(text)-at {
+			return nil, errors.New("ledger: a segment's names end too early")
+		}
+		next = append(next, at)
+		at += n
+		n -= bytes.Count(text[at-n:at], newline)
+	}
+	lines := make([]byte, 0, len(text))
+	for range count {
+		for c := 0; ; c++ {
+			char := text[next[c]]
+			next[c]++
+			if lines = append(lines, char); char == '\n' {
+				break
+			}
+		}
+	}
+	if len(lines) != len(text) {
+		return nil, errors.New("ledger: a segment holds more names than it should")
+	}
+	return lines, nil
+}
+
+var newline = []byte{'\n'}
