@@ -49,9 +49,7 @@ type reader struct {
 	filled bool // the table has the targets of the call
 	next   int  // index of the target that is expected next, and
 	at     int  // where its line begins
-	plain  bool // no target needs an escape, so what is written is what is meant
-
-	inOrder bool // the last target came when it was expected, and the next may, too
+	tries  int  // how often ahead may still fail
 
 	answer Answer
 	source string // the answer as one string, which the message ids share
@@ -62,7 +60,10 @@ type reader struct {
 func (r *reader) read(body []byte, call Call, ids bool) (Answer, error) {
 	r.scanner = scanner{b: body}
 	r.call, r.filled, r.next, r.at = call, false, 0, 0
-	r.plain = bytes.IndexByte(call.Lines, '"') < 0 && bytes.IndexByte(call.Lines, '\\') < 0
+	// Where no target needs an escape, what is written is what is meant.
+	if r.tries = 0; !ids && bytes.IndexByte(call.Lines, '"') < 0 && bytes.IndexByte(call.Lines, '\\') < 0 {
+		r.tries = 16
+	}
 	r.verdicts = slices.Grow(r.verdicts[:0], call.Count)[:call.Count]
 	clear(r.verdicts)
 	r.answer, r.source = Answer{}, ""
@@ -110,9 +111,7 @@ func (r *reader) target(name literal) bool {
 			r.answer.IDs[index] = string(said)
 		}
 	}
-	if r.inOrder {
-		r.ahead()
-	}
+	r.ahead()
 	return true
 }
 
@@ -121,10 +120,9 @@ func (r *reader) target(name literal) bool {
 // then no target has to be looked up.
 func (r *reader) indexOf(name []byte) int {
 	if end := r.at + len(name); r.isLine(r.at, end) && string(r.call.Lines[r.at:end]) == string(name) {
-		r.next, r.at, r.inOrder = r.next+1, end+1, r.plain && r.answer.IDs == nil
+		r.next, r.at = r.next+1, end+1
 		return r.next - 1
 	}
-	r.inOrder = false
 	r.fillOnce()
 	index := r.find(name)
 	if index >= 0 {
@@ -146,30 +144,34 @@ func (r *reader) fillOnce() {
 	}
 }
 
-// ahead passes over further pairs as long as they are the very ones that
-// success in the order of the call would give.
+// ahead passes over further pairs of a target and "success", which is what
+// answers are full of, with as few looks at each byte as can be. At anything
+// else it stops before the comma.
 func (r *reader) ahead() {
-	for lines := r.call.Lines; r.at < len(lines); {
-		end := len(lines)
-		if n := bytes.IndexByte(lines[r.at:], '\n'); n >= 0 {
-			end = r.at + n
-		}
-		rest, ok := bytes.CutPrefix(r.b[r.i:], []byte(`,`))
-		rest = bytes.TrimPrefix(rest, []byte(` `))
-		rest, ok1 := bytes.CutPrefix(rest, []byte(`"`))
-		rest, ok2 := bytes.CutPrefix(rest, lines[r.at:end])
-		rest, ok3 := bytes.CutPrefix(rest, []byte(`":`))
-		rest = bytes.TrimPrefix(rest, []byte(` `))
-		rest, ok4 := bytes.CutPrefix(rest, []byte(`"success"`))
-		if !(ok && ok1 && ok2 && ok3 && ok4) {
+	for r.tries > 0 {
+		rest, ok := cutPair(r.b[r.i:], `,`, `"`)
+		n := bytes.IndexByte(rest, '"')
+		if !ok || n < 0 {
 			return
 		}
-		if r.verdicts[r.next] == unsaid {
-			r.verdicts[r.next] = accepted
+		index := r.indexOf(rest[:n])
+		if rest, ok = cutPair(rest[n+1:], `:`, `"success"`); !ok || index < 0 {
+			r.tries--
+			return
+		}
+		if r.verdicts[index] == unsaid {
+			r.verdicts[index] = accepted
 		}
 		r.i = len(r.b) - len(rest)
-		r.next, r.at = r.next+1, end+1
 	}
+}
+
+// cutPair cuts off two tokens with at most one space between them.
+func cutPair(b []byte, first, second string) (rest []byte, ok bool) {
+	if rest, ok = bytes.CutPrefix(b, []byte(first)); ok {
+		rest, ok = bytes.CutPrefix(bytes.TrimPrefix(rest, []byte{' '}), []byte(second))
+	}
+	return rest, ok
 }
 
 // settle gives targets that are named twice in the call the verdict of their

@@ -1,10 +1,11 @@
 package ledger
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -26,7 +27,8 @@ type Tally struct {
 
 // checkpoint is what goes to Redis in one script call, and those who wait for it.
 type checkpoint struct {
-	runs   []run
+	runs   []run  // of targets whose code has changed
+	codes  []byte // of these runs, one after another
 	counts map[string]int
 	log    []byte
 
@@ -39,10 +41,8 @@ type checkpoint struct {
 	err   error
 }
 
-type run struct {
-	from  int32
-	codes []byte
-}
+// run is some targets of a segment in a row.
+type run struct{ from, n int32 }
 
 // Commit records updates and returns the job's state once Redis has them, with
 // the counts that follow from the change of each target's code. No target may
@@ -153,7 +153,7 @@ func (s *Segment) apply(cp *checkpoint, u Update) {
 		}
 	}
 	for from, n := range runs(u.Index) {
-		cp.runs = append(cp.runs, run{from, bytes.Repeat([]byte{byte(u.Code)}, int(n))})
+		cp.runs = append(cp.runs, run{from, n})
 	}
 	if !u.Code.final() && u.Detail == "" {
 		return // a mark: nothing to remember beyond the code
@@ -184,7 +184,7 @@ func (cp *checkpoint) move(from, to Code, n int) {
 // checkpointEvery is the least time between two checkpoints of a segment: under
 // load one carries what several batches have to record, which saves most of its
 // cost.
-const checkpointEvery = 2 * time.Millisecond
+const checkpointEvery = 5 * time.Millisecond
 
 // write sends waiting checkpoints, one after another, until none waits.
 func (s *Segment) write() {
@@ -201,6 +201,7 @@ func (s *Segment) write() {
 		s.waiting = nil
 		if cp.err = s.broken; cp.err == nil {
 			s.seq++
+			cp.seal(s.codes)
 			s.mu.Unlock()
 			cp.state, cp.err = s.send(cp)
 			s.mu.Lock()
@@ -211,6 +212,26 @@ func (s *Segment) write() {
 		s.writing = s.waiting != nil // before anybody hears of it: see Release
 		close(cp.done)
 		cp.giveUp()
+	}
+}
+
+// seal joins runs that touch or overlap, and keeps the codes as they are now:
+// what comes later belongs to the next checkpoint.
+func (cp *checkpoint) seal(codes []Code) {
+	slices.SortFunc(cp.runs, func(a, b run) int { return cmp.Compare(a.from, b.from) })
+	joined := cp.runs[:0]
+	for _, r := range cp.runs {
+		if last := len(joined) - 1; last >= 0 && r.from <= joined[last].from+joined[last].n {
+			joined[last].n = max(joined[last].n, r.from+r.n-joined[last].from)
+		} else {
+			joined = append(joined, r)
+		}
+	}
+	cp.runs = joined
+	for _, r := range joined {
+		for _, c := range codes[r.from : r.from+r.n] {
+			cp.codes = append(cp.codes, byte(c))
+		}
 	}
 }
 
@@ -246,8 +267,10 @@ func (s *Segment) checkpointArgs(cp *checkpoint) []any {
 		cp.log = append(cp.log, ']')
 	}
 	args := []any{s.Name, s.claim, s.seq, retention.Milliseconds(), dropDoc, cp.log, len(cp.runs)}
+	at := int32(0)
 	for _, r := range cp.runs {
-		args = append(args, s.base+int(r.from), r.codes)
+		args = append(args, s.base+int(r.from), cp.codes[at:at+r.n])
+		at += r.n
 	}
 	for field, n := range cp.counts {
 		if n != 0 {

@@ -8,9 +8,10 @@
 -- ARGV[7] number of runs R, then R pairs of offset (in the job) and outcome codes,
 --         then pairs of job field and increment
 -- Answers the job's state, or 'fenced' where the claim is no longer held, or of no use.
-if redis.call('HGET', KEYS[4], ARGV[1]) ~= ARGV[2] then return 'fenced' end
 local seq = ARGV[1] .. '#'
-local have = tonumber(redis.call('HGET', KEYS[4], seq) or 0)
+local held = redis.call('HMGET', KEYS[4], ARGV[1], seq)
+if held[1] ~= ARGV[2] then return 'fenced' end
+local have = tonumber(held[2] or 0)
 if have >= tonumber(ARGV[3]) then
   return redis.call('HGET', KEYS[1], 'state')
 end

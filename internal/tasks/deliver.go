@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"crier/internal/apiclient"
@@ -31,7 +32,8 @@ func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, 
 	if err != nil {
 		return unsent, err
 	}
-	defer s.dispatch.release()
+	landed := sync.OnceFunc(s.dispatch.release) // the place is for the call, not for its record
+	defer landed()
 
 	// Mark: should this process end now, the ledger knows whose answer was lost.
 	mark := ledger.Update{Index: b.index, Code: ledger.InFlight}
@@ -51,6 +53,7 @@ func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, 
 	answer, sendErr := s.client.Send(s.calling, apiclient.Call{
 		TargetType: c.targetType, Body: body, Lines: cut.Lines, Count: cut.Count,
 	})
+	landed()
 	d := decide(b, answer, sendErr, s.job.Hold, s.policy, time.Now())
 
 	// Record: outcomes and counts together.
@@ -111,6 +114,9 @@ func (s *slot) logCall(segment *ledger.Segment, cut chunker.Batch, d decision, e
 	level := slog.LevelDebug
 	if err != nil && (!d.again || d.delay > 0 && s.warning.due()) {
 		level = slog.LevelWarn // targets have failed, or the API has, and then this is said now and then
+	}
+	if !s.log.Enabled(s.recording, level) {
+		return
 	}
 	s.log.Log(s.recording, level, "call", "segment", segment.Name, "targets", cut.Count, "bytes", cut.Bytes,
 		"result", d.result, "ms", took.Milliseconds(), "retry_in", d.delay.String(), "error", err)

@@ -201,10 +201,10 @@ func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (dela
 				break
 			}
 			running++
-			go func() {
+			s.crew.run(func() {
 				d, err := s.call(stop, c, segment, b, cut)
 				results <- result{d, err}
-			}()
+			})
 		}
 		delay = untilDue(todo, time.Now())
 		if running == 0 {

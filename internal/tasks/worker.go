@@ -63,6 +63,7 @@ type Worker struct {
 	uptime  time.Duration // of Redis, at the start
 	bulk    *dispatcher
 	urgent  *dispatcher
+	crew    *crew // makes calls
 	policy  Policy
 	metrics *metrics
 	log     *slog.Logger
@@ -116,6 +117,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.calling, w.cutOff = context.WithCancel(context.WithoutCancel(ctx))
 	w.recording, w.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() { w.drain(); w.cutOff(); w.giveUp() }()
+	w.crew = newCrew(w.recording)
 	w.bulk = newDispatcher(w.recording, w.gate, "bulk", w.cfg.Concurrency, w.metrics, w.log)
 	w.urgent = newDispatcher(w.recording, w.gate, "urgent", w.cfg.UrgentConcurrency, w.metrics, w.log)
 
