@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -16,6 +17,7 @@ import (
 type packer struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
+	scratch sync.Pool // of *[]byte: the columns of one segment
 }
 
 // What is packed begins with one byte that says how.
@@ -39,7 +41,7 @@ func newPacker() (*packer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
-	return &packer{encoder, decoder}, nil
+	return &packer{encoder: encoder, decoder: decoder, scratch: sync.Pool{New: func() any { return new([]byte) }}}, nil
 }
 
 // pack packs lines, each ended by a newline.
@@ -64,10 +66,13 @@ func (p *packer) unpack(packed []byte) ([]byte, error) {
 	if n <= 0 || count > maxSegmentBytes {
 		return nil, errors.New("ledger: a segment does not say how many names it has")
 	}
-	text, err := p.decoder.DecodeAll(packed[1+n:], nil)
+	scratch := p.scratch.Get().(*[]byte)
+	defer p.scratch.Put(scratch)
+	text, err := p.decoder.DecodeAll(packed[1+n:], (*scratch)[:0])
 	if err != nil {
 		return nil, fmt.Errorf("ledger: segment: %w", err)
 	}
+	*scratch = text
 	return lineUp(text, int(count))
 }
 
