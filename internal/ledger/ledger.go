@@ -108,6 +108,7 @@ var (
 	releaseScript    = script("release.lua")
 	lateScript       = script("late.lua")
 	dropScript       = script("drop.lua")
+	learnScript      = script("learn.lua")
 )
 
 func script(name string) *redis.Script {

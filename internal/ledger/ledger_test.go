@@ -282,7 +282,8 @@ func TestErrors(t *testing.T) {
 			"TryLock":       func() error { _, err := l.TryLock(ctx, "x", time.Hour); return err },
 			"Bind":          func() error { _, err := l.Bind(ctx, "org/app"); return err },
 			"PublishLimits": func() error { return l.PublishLimits(ctx, nil) },
-			"Limits":        func() error { _, err := l.Limits(ctx); return err },
+			"Limits":        func() error { _, _, err := l.Limits(ctx); return err },
+			"Learn":         func() error { return l.Learn(ctx, Lesson{}) },
 			"Jobs":          func() error { return firstError(l.Jobs(ctx)) },
 			"Commit":        func() error { _, err := s.Commit(ctx, Tally{}, to(Sent, 0)); return err },
 		} {

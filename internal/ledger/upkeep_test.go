@@ -293,14 +293,14 @@ func TestNamespace(t *testing.T) {
 				t.Errorf("%s: bound to %s, want %s", tt.app, bound, tt.want)
 			}
 		}
-		if limits, err := l.Limits(t.Context()); limits != nil || err != nil {
+		if limits, _, err := l.Limits(t.Context()); limits != nil || err != nil {
 			t.Errorf("limits before any: %q, %v", limits, err)
 		}
 		for _, text := range []string{`{"a":1}`, `{}`} {
 			if err := l.PublishLimits(t.Context(), []byte(text)); err != nil {
 				t.Fatal(err)
 			}
-			if limits, err := l.Limits(t.Context()); string(limits) != text || err != nil {
+			if limits, _, err := l.Limits(t.Context()); string(limits) != text || err != nil {
 				t.Errorf("limits %q, %v", limits, err)
 			}
 		}

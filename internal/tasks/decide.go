@@ -18,7 +18,9 @@ type batch struct {
 	lines []byte  // names, each ended by a newline
 	index []int32 // of these names in the segment
 	history
-	due time.Time // not to be sent before
+	hints
+	due   time.Time // not to be sent before
+	bytes int       // of the body of the call
 }
 
 // history is what targets have been through together.
@@ -67,7 +69,6 @@ type decision struct {
 	most    int             // targets of a batch from now on, 0 = as many as fit
 	hold    *gate.Hold      // what the answer means for all other calls
 	scope   apiclient.Scope // with a throttled call, the quota that refused it
-	learned int             // a limit that the API has told, 0 = none
 }
 
 // throttled is 1 if the call was refused for a quota.
@@ -94,13 +95,15 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 	case apiclient.KindRejected:
 		return orSplit(b, ledger.Rejected, detail)
 	case apiclient.KindTooLarge:
-		return orSplit(b, ledger.TooLarge, detail)
+		d := orSplit(b, ledger.TooLarge, detail)
+		d.left.tooLarge = b.bytes
+		return d
 	case apiclient.KindTooMany:
 		if e.Limit < 1 || e.Limit >= len(b.index) {
 			return orSplit(b, ledger.Rejected, detail)
 		}
 		d := waits(b, string(e.Kind), nil)
-		d.most, d.learned = e.Limit, e.Limit
+		d.most, d.left.limit = e.Limit, e.Limit
 		return d
 	case apiclient.KindNotAllowed:
 		return ends(b, ledger.NotAllowed, detail)

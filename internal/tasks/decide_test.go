@@ -35,7 +35,7 @@ type verdict struct {
 	Most     int
 	Hold     gate.Reason
 	Scope    apiclient.Scope
-	Learned  int
+	Hints    hints
 }
 
 func TestDecideByKind(t *testing.T) {
@@ -57,8 +57,8 @@ func TestDecideByKind(t *testing.T) {
 		{"rejected alone", e(apiclient.KindRejected), 1, history{}, false, verdict{Code: ledger.Rejected, Attempts: 1}},
 		{"rejected among others", e(apiclient.KindRejected), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3}},
 		{"too large alone", e(apiclient.KindTooLarge), 1, tried, false, verdict{Code: ledger.TooLarge, Attempts: 3}},
-		{"too large", e(apiclient.KindTooLarge), 4, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 2}},
-		{"too many", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 3}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3, Learned: 3}},
+		{"too large", e(apiclient.KindTooLarge), 4, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 2, Hints: hints{tooLarge: 5000}}},
+		{"too many", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 3}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3, Hints: hints{limit: 3}}},
 		{"too many, of no use", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 5}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3}},
 		{"not allowed", e(apiclient.KindNotAllowed), 5, history{}, false, verdict{Code: ledger.NotAllowed, Attempts: 1}},
 		{"unsupported", e(apiclient.KindUnsupported), 5, history{}, false, verdict{Code: ledger.Unsupported, Attempts: 1}},
@@ -82,18 +82,19 @@ func TestDecideByKind(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := someBatch(tt.n, tt.from)
+			b.bytes = 5000
 			d := decide(b, apiclient.Answer{}, tt.err, tt.hold, Policy{GiveUpAfter: 24 * time.Hour}, noon)
 			if len(d.updates) != 1 || !cmp.Equal(d.updates[0].Index, b.index) {
 				t.Fatalf("updates %+v are not one of all targets", d.updates)
 			}
 			got := verdict{
 				Code: d.updates[0].Code, Attempts: d.updates[0].Attempts, Again: d.again, Most: d.most,
-				Scope: d.scope, Learned: d.learned,
+				Scope: d.scope, Hints: d.left.hints,
 			}
 			if d.hold != nil {
 				got.Hold = d.hold.Reason
 			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(hints{})); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 			if pending := got.Code.Outcome() == ledger.OutcomePending; pending != d.again {

@@ -50,6 +50,7 @@ func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, 
 
 	// POST: every answer is classified once, in apiclient.
 	started, body := time.Now(), c.body(cut)
+	b.bytes = len(body)
 	answer, sendErr := s.client.Send(s.calling, apiclient.Call{
 		TargetType: c.targetType, Body: body, Lines: cut.Lines, Count: cut.Count,
 	})
@@ -64,6 +65,9 @@ func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, 
 
 	// Tell: the gate, the metrics, the log.
 	s.tell(c.targetType, pass, d)
+	if sendErr == nil {
+		s.learn(c.targetType, b.hints, len(body))
+	}
 	s.metrics.call(s.job, b, d, len(body))
 	s.logCall(segment, cut, d, sendErr, time.Since(started))
 	s.noteState(state)
@@ -103,9 +107,6 @@ func (s *slot) tell(t apiclient.TargetType, p pass, d decision) {
 	}
 	if err != nil {
 		s.log.Warn("the gate could not be told of an answer", "target_type", t, "error", err)
-	}
-	if d.learned > 0 {
-		s.learn(t, d.learned)
 	}
 }
 

@@ -161,7 +161,7 @@ func (s *slot) deliver(segment *ledger.Segment) {
 		s.log.Warn("a segment's claim is lost, others go on with it", "segment", segment.Name, "error", err)
 		return
 	}
-	c, err := newCampaign(s.document, s.limits())
+	c, err := newCampaign(s.document, s.inForce.Load())
 	switch {
 	case s.job.Expired(time.Now()):
 	case err != nil:
@@ -192,6 +192,7 @@ func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (dela
 	results := make(chan result)
 	for running := 0; ; {
 		for running < window && stop.Err() == nil {
+			c = s.renewed(c)
 			b, cut, err := c.next(&todo, time.Now())
 			if err != nil {
 				s.unfit(segment, err)
@@ -232,6 +233,19 @@ func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (dela
 			}
 		}
 	}
+}
+
+// renewed returns the campaign within the limits of now.
+func (s *slot) renewed(c *campaign) *campaign {
+	limits := s.inForce.Load()
+	if limits == c.limits {
+		return c
+	}
+	again, err := newCampaign(s.document, limits)
+	if err != nil {
+		return c // the API says what it does not take
+	}
+	return &again
 }
 
 // putOff is how long targets wait that fit no call: limits were lowered since

@@ -80,7 +80,7 @@ func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, erro
 	if err != nil {
 		return Submitted{}, err
 	}
-	c, err := newCampaign(d, limits)
+	c, err := newCampaign(d, &limits)
 	if err != nil {
 		return Submitted{}, fault("msg", "leaves no room for a target in a body of %d bytes", limits.MaxBody)
 	}

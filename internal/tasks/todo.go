@@ -80,7 +80,11 @@ func (c *campaign) next(todo *[]batch, now time.Time) (batch, chunker.Batch, err
 		if group.due.After(now) {
 			continue
 		}
-		cut, _, err := c.cut.Next(group.lines)
+		limits := c.cut
+		if c.trial > 0 {
+			limits.MaxBytes, c.trial = c.trial, 0
+		}
+		cut, _, err := limits.Next(group.lines)
 		if err != nil {
 			group.due = now.Add(putOff)
 			return batch{}, chunker.Batch{}, err

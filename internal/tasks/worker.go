@@ -73,11 +73,12 @@ type Worker struct {
 	draining, calling, recording context.Context
 	drain, cutOff, giveUp        context.CancelFunc
 
-	warning seldom // of calls that the API could not take
+	warning seldom                 // of calls that the API could not take
+	blind   seldom                 // of limits that cannot be read
+	inForce atomic.Pointer[Limits] // those configured, within what the fleet has learned
 
 	mu      sync.Mutex
-	learned map[apiclient.TargetType]int // targets of a call, told by the API
-	working map[string]int               // slots at work by job
+	working map[string]int // slots at work by job
 }
 
 // ErrForeign says that a namespace belongs to another app.
@@ -87,8 +88,9 @@ var ErrForeign = errors.New("the namespace belongs to another app")
 func NewWorker(cfg Config, p Parts) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, uptime: p.RedisUptime, queue: NewQueue(p.Redis, cfg.Namespace),
-		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, learned: map[apiclient.TargetType]int{}, working: map[string]int{},
+		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, working: map[string]int{},
 	}
+	w.inForce.Store(&cfg.Limits)
 	var err error
 	if w.client, err = p.NewClient(w.metrics.observe); err != nil {
 		return nil, err
@@ -123,6 +125,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var agents sync.WaitGroup
 	agents.Go(w.beat)
+	agents.Go(w.followLimits)
 	agents.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)
 
 	servers := []*asynq.Server{
@@ -206,27 +209,6 @@ func (w *Worker) beat() {
 			return
 		case <-tick.C:
 		}
-	}
-}
-
-// limits are those in force, with what the API has told.
-func (w *Worker) limits() Limits {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	l := w.cfg.Limits.Within(nil)
-	for t, n := range w.learned {
-		l.MaxTargets[t] = min(l.MaxTargets[t], n)
-	}
-	return l
-}
-
-// learn keeps a limit that the API has told.
-func (w *Worker) learn(t apiclient.TargetType, most int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if known, ok := w.learned[t]; !ok || most < known {
-		w.learned[t] = most
-		w.log.Warn("the API takes fewer targets in a call than configured", "target_type", t, "limit", most)
 	}
 }
 
