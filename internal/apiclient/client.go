@@ -40,7 +40,7 @@ func New(c Config) (*Client, error) {
 // Close closes idle connections and the token source. Calls in flight go on.
 func (c *Client) Close() {
 	c.tokens.Close()
-	c.wire.transport.CloseIdleConnections()
+	c.wire.close()
 }
 
 // Call is one POST: the body that Message.Envelope and the list of targets made.

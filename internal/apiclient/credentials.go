@@ -110,7 +110,7 @@ func (s *Credentials) Close() {
 	s.mu.Unlock()
 	s.tasks.Wait()
 	if s.wire != nil {
-		s.wire.transport.CloseIdleConnections()
+		s.wire.close()
 	}
 }
 

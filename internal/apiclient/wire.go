@@ -3,34 +3,36 @@ package apiclient
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
-	"sync/atomic"
+	"strconv"
+	"strings"
 	"time"
 )
 
 const (
 	maxAnswer    = 256 << 10 // bytes of a 2xx body that are read; 600 targets take some 25 kB
 	maxErrorBody = 64 << 10  // bytes of any other body that are read
+	maxResponse  = 1 << 20   // bytes of a whole response: its head, its body, and what chunks add to that
 	bufferSize   = 16 << 10  // a whole request and most answers fit
-	// Shorter than servers commonly keep a connection, so that a request seldom
-	// meets one that is just being closed.
-	idleTimeout = 30 * time.Second
 )
 
-// wire makes single POSTs and classifies what comes back.
+// wire makes single POSTs and classifies what comes back. It speaks HTTP/1.1
+// over connections of its own, on which one call at a time is written and read
+// by the goroutine that makes it: with the transport of net/http a call costs
+// twice the CPU time, and whether a byte of it was written takes guessing. With
+// HTTP/2 all calls would share a connection, whose loss would leave the outcome
+// of all of them unknown.
 type wire struct {
-	dialer    *dialer
-	transport *http.Transport
-	timeout   time.Duration
-	tooSlow   error
-	observe   func(endpoint string, status int, d time.Duration)
+	conns   *conns
+	origin  string // scheme://host, with which all URLs begin
+	head    string // of every request, behind its first line
+	timeout time.Duration
+	tooSlow error
+	observe func(endpoint string, status int, d time.Duration)
 }
 
 // post is one request. The secret is masked in its error.
@@ -48,66 +50,46 @@ func newWire(base *url.URL, maxConns int, timeout time.Duration) (*wire, error) 
 	if err != nil { // its text holds the proxy's password
 		return nil, errors.New("apiclient: HTTP_PROXY or HTTPS_PROXY is no proxy's URL")
 	}
-	d := &dialer{net: net.Dialer{Timeout: timeout}}
+	c, err := newConns(base, proxy, maxConns)
+	if err != nil {
+		return nil, err
+	}
 	return &wire{
-		dialer:  d,
+		conns:  c,
+		origin: base.Scheme + "://" + base.Host,
+		head: "Host: " + base.Host + "\r\nUser-Agent: crier\r\n" +
+			"Content-Type: application/json\r\nAccept: application/json\r\n" + c.authorization(),
 		timeout: timeout,
 		tooSlow: fmt.Errorf("no answer within %v: %w", timeout, context.DeadlineExceeded),
 		observe: func(string, int, time.Duration) {},
-		transport: &http.Transport{
-			Proxy: http.ProxyURL(proxy),
-			// Own dialers also mean HTTP/1.1: with HTTP/2 all calls would share a
-			// connection, and its loss would leave all of them unknown.
-			DialContext:         d.dial,
-			DialTLSContext:      d.dialTLS,
-			DisableCompression:  true,
-			MaxIdleConns:        maxConns,
-			MaxIdleConnsPerHost: maxConns,
-			IdleConnTimeout:     idleTimeout,
-			WriteBufferSize:     bufferSize,
-			ReadBufferSize:      bufferSize,
-		},
 	}, nil
 }
 
+// close closes the connections that are idle, and others once they are.
+func (w *wire) close() { w.conns.close() }
+
 // post makes one attempt, puts the body of the answer into answer, and returns
-// the status, 0 if there was none; the error is nil for a 2xx. The transport
-// itself repeats a POST only if not a byte of it was written: there is no
-// Idempotency-Key header. It is used without an http.Client, which would follow
-// redirects, or fail on a bad one and so lose the status.
+// the status, 0 if there was none; the error is nil for a 2xx. It follows no
+// redirect, and sends nothing twice of which a byte may have left this process.
 func (w *wire) post(ctx context.Context, p post, answer *bytes.Buffer) (status int, e *Error) {
-	answer.Reset()
-	ctx, cancel := context.WithTimeoutCause(ctx, w.timeout, w.tooSlow)
-	defer cancel()
-	var sent departure
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, sent.trace()), http.MethodPost, p.url, bytes.NewReader(p.body))
-	if err != nil {
-		return 0, &Error{Kind: KindRejected, Err: err}
-	}
-	req.Header = http.Header{"Content-Type": jsonType, "Accept": jsonType, "User-Agent": userAgent}
-	if p.token != "" {
-		req.Header["Authorization"] = []string{"Bearer " + p.token}
-	}
 	began := time.Now()
-	resp, err := w.transport.RoundTrip(req)
-	if err != nil {
-		w.observe(p.endpoint, 0, time.Since(began))
-		return 0, sent.lost(ctx, err)
+	ctx, cancel := context.WithDeadlineCause(ctx, began.Add(w.timeout), w.tooSlow)
+	defer cancel()
+	answer.Reset()
+	response, sent, err := w.exchange(ctx, p, answer)
+	if response != nil {
+		status = response.StatusCode
 	}
-	defer func() { _ = resp.Body.Close() }()
-	status = resp.StatusCode
-	limit := int64(maxAnswer)
-	if status/100 != 2 {
-		limit = maxErrorBody
-	}
-	_, err = answer.ReadFrom(io.LimitReader(resp.Body, limit+1)) // to its end, so that the connection is used again
 	w.observe(p.endpoint, status, time.Since(began))
-	if e := classify(status, resp.Header, answer.Bytes(), time.Now()); e != nil {
+	switch {
+	case !sent:
+		return 0, &Error{Kind: KindUnavailable, Err: ended(ctx, err)}
+	case response == nil:
+		return 0, &Error{Kind: KindUnknown, Err: ended(ctx, err)}
+	}
+	if e := classify(status, response.Header, answer.Bytes(), time.Now()); e != nil {
 		e.clean(p.secret)
 		return status, e
-	}
-	if err == nil && int64(answer.Len()) > limit {
-		err = fmt.Errorf("over %d bytes", limit)
 	}
 	if err != nil {
 		return status, &Error{Kind: KindUnknown, Status: status, Err: fmt.Errorf("reading the answer: %w", ended(ctx, err))}
@@ -115,84 +97,83 @@ func (w *wire) post(ctx context.Context, p post, answer *bytes.Buffer) (status i
 	return status, nil
 }
 
-// Shared by all requests and never written to.
-var (
-	jsonType  = []string{"application/json"}
-	userAgent = []string{"crier"}
-)
-
-// departure notes whether any byte of a request may have left this process.
-type departure struct {
-	conn   *countingConn
-	before int64 // bytes that conn had written before the request
-	blind  bool  // a connection that does not count: take it as written
-}
-
-func (d *departure) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
-			conn := info.Conn
-			if over, ok := conn.(*tls.Conn); ok { // through a proxy, TLS is the transport's own
-				conn = over.NetConn()
+// exchange writes the request and reads the response. Sent says whether any
+// byte of the request may have left this process; the response is nil where its
+// head was not read, and an error beside it is about its body.
+func (w *wire) exchange(ctx context.Context, p post, answer *bytes.Buffer) (response *http.Response, sent bool, err error) {
+	for {
+		c, err := w.conns.take(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		stop := context.AfterFunc(ctx, c.interrupt)
+		n, err := c.Write(w.request(c.out[:0], p))
+		if err == nil {
+			var whole bool
+			response, whole, err = c.read(answer)
+			if stop() && whole {
+				w.conns.put(c)
+				return response, true, nil
 			}
-			var counts bool
-			if d.conn, counts = conn.(*countingConn); !counts {
-				d.blind = true
-				return
-			}
-			d.before = d.conn.written.Load()
-		},
+		}
+		stop()
+		c.close()
+		if n > 0 || err == nil || !c.used || ctx.Err() != nil {
+			return response, n > 0, err
+		}
+		// A connection kept from former calls was dead before a byte was written.
 	}
 }
 
-// lost classifies a request that got no answer. The transport has ended its
-// writing before it reports the error, so the count is final.
-func (d *departure) lost(ctx context.Context, err error) *Error {
-	err = ended(ctx, err)
-	if d.blind || d.conn != nil && d.conn.written.Load() > d.before {
-		return &Error{Kind: KindUnknown, Err: err}
+// request appends a request to dst.
+func (w *wire) request(dst []byte, p post) []byte {
+	target := strings.TrimPrefix(p.url, w.origin)
+	if w.conns.forwarding() {
+		target = p.url
 	}
-	return &Error{Kind: KindUnavailable, Err: err}
+	dst = append(append(append(dst, "POST "...), target...), " HTTP/1.1\r\n"...)
+	dst = append(dst, w.head...)
+	if p.token != "" {
+		dst = append(append(append(dst, "Authorization: Bearer "...), p.token...), "\r\n"...)
+	}
+	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(p.body)), 10)
+	return append(append(dst, "\r\n\r\n"...), p.body...)
+}
+
+var postRequest = &http.Request{Method: http.MethodPost} // what responses are to; never changed
+
+// read reads a response, its body into answer. Whole says that nothing is left
+// of it on the connection, which may then be used again.
+func (c *conn) read(answer *bytes.Buffer) (response *http.Response, whole bool, err error) {
+	c.left.N = maxResponse
+	for {
+		response, err = http.ReadResponse(c.in, postRequest)
+		if err != nil {
+			return nil, false, err
+		}
+		if response.StatusCode/100 != 1 || response.StatusCode == http.StatusSwitchingProtocols {
+			break // not merely informational
+		}
+	}
+	limit := int64(maxAnswer)
+	if response.StatusCode/100 != 2 {
+		limit = maxErrorBody
+	}
+	_, err = answer.ReadFrom(io.LimitReader(response.Body, limit+1))
+	if err == nil && int64(answer.Len()) > limit {
+		err = fmt.Errorf("over %d bytes", limit)
+	}
+	return response, err == nil && !response.Close && c.in.Buffered() == 0, err
 }
 
 // ended returns err with the context's own error in it, if that has ended.
 func ended(ctx context.Context, err error) error {
 	if end := ctx.Err(); end != nil && !errors.Is(err, end) {
-		return fmt.Errorf("%w: %w", end, err)
+		if cause := context.Cause(ctx); errors.Is(cause, end) {
+			return cause
+		} else {
+			return fmt.Errorf("%w: %w", end, cause)
+		}
 	}
 	return err
-}
-
-// dialer makes connections that count what is written to them. TLS happens
-// inside of them, so that its own records do not count as parts of a request.
-type dialer struct {
-	net net.Dialer
-	tls *tls.Config
-}
-
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return counting(d.net.DialContext(ctx, network, address))
-}
-
-func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	over := tls.Dialer{NetDialer: &d.net, Config: d.tls}
-	return counting(over.DialContext(ctx, network, address))
-}
-
-func counting(conn net.Conn, err error) (net.Conn, error) {
-	if err != nil {
-		return nil, err
-	}
-	return &countingConn{Conn: conn}, nil
-}
-
-type countingConn struct {
-	net.Conn
-	written atomic.Int64
-}
-
-func (c *countingConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	c.written.Add(int64(n))
-	return n, err
 }
