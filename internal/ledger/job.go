@@ -97,7 +97,7 @@ func parseJob(id string, fields map[string]string) Job {
 	job := Job{
 		Spec: Spec{
 			ID: id, Name: fields["name"], TargetType: fields["type"], Urgent: fields["priority"] == "urgent",
-			Weight: int(number("weight")), Hold: fields["hold"] != "", MaxRate: int(number("max_rate")),
+			Weight: max(int(number("weight")), 1), Hold: fields["hold"] != "", MaxRate: int(number("max_rate")),
 			SendAt: at("send_at"), ExpiresAt: at("expires_at"), ResendOf: fields["resend_of"],
 		},
 		State: State(fields["state"]),

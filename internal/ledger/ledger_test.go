@@ -204,14 +204,15 @@ func checkCounts(ctx context.Context, l *Ledger, id string) error {
 		return err
 	}
 	job := parseJob(id, fields.Val())
+	codes := out.Val() + fields.Val()["out"] // in one of the two places
 	count, reasons := map[Outcome]int64{}, map[string]int64{}
-	for _, c := range []byte(out.Val()) {
+	for _, c := range []byte(codes) {
 		count[Code(c).Outcome()]++
 		if reason := Code(c).Reason(); reason != "" {
 			reasons[reason]++
 		}
 	}
-	count[OutcomePending] += job.Total - int64(len(out.Val()))
+	count[OutcomePending] += job.Total - int64(len(codes))
 	got := map[Outcome]int64{
 		OutcomePending: job.Pending, OutcomeSent: job.Sent, OutcomeFailed: job.Failed,
 		OutcomeUnknown: job.Unknown, OutcomeCancelled: job.Cancelled,

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -152,7 +151,7 @@ func (l *Ledger) announce(ctx context.Context, id string) error {
 
 func (ld *Load) sealArgs() []any {
 	args := []any{
-		ld.id, hex.EncodeToString(ld.hash.Sum(nil)[:16]), ld.spec.Document,
+		ld.id, ld.hash.Sum(nil)[:16], ld.spec.Document,
 		len(ld.names) - 1, ld.last, len(ld.names),
 	}
 	for _, name := range ld.names {
@@ -171,7 +170,10 @@ func (ld *Load) sealArgs() []any {
 	}
 	args = append(args,
 		"state", string(state), "type", ld.spec.TargetType, "priority", ld.spec.Priority(),
-		"weight", max(ld.spec.Weight, 1), "total", ld.total, "pending", ld.total)
+		"total", ld.total, "pending", ld.total)
+	if ld.spec.Weight > 1 {
+		args = append(args, "weight", ld.spec.Weight)
+	}
 	if ld.spec.Hold {
 		args = append(args, "hold", 1)
 	}

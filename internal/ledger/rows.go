@@ -51,15 +51,33 @@ func (l *Ledger) Rows(ctx context.Context, id string) iter.Seq2[Row, error] {
 }
 
 // segmentRows reads one segment.
-func (l *Ledger) segmentRows(ctx context.Context, id string, number, base int) ([]Row, error) {
+func (l *Ledger) segmentRows(ctx context.Context, id string, number, base int) (rows []Row, err error) {
 	k, field := l.keys(id), strconv.Itoa(number)
 	packed, err := l.client.HGet(ctx, k.names, field).Bytes()
-	if errors.Is(err, redis.Nil) {
+	if err == nil {
+		rows, err = l.pendingRows(packed)
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("ledger: rows of job %q: %w", id, err)
+	}
+	s, err := l.readOutcomes(ctx, k, field, base, len(rows))
+	if err == nil && s.names != "" {
+		rows, err = l.pendingRows([]byte(s.names))
+	}
+	if err == nil && len(rows) == 0 {
 		err = ErrNotFound
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ledger: rows of job %q: %w", id, err)
 	}
+	for i, c := range []byte(s.out) { // none for the last targets where they are fresh
+		rows[i].Outcome, rows[i].Reason = Code(c).Outcome(), Code(c).Reason()
+	}
+	return rows, readLog(s.log, func(e Entry) error { return describe(rows, e) })
+}
+
+// pendingRows are the rows of packed names to which nothing has happened.
+func (l *Ledger) pendingRows(packed []byte) ([]Row, error) {
 	lines, err := l.packer.unpack(packed)
 	if err != nil {
 		return nil, err
@@ -68,37 +86,39 @@ func (l *Ledger) segmentRows(ctx context.Context, id string, number, base int) (
 	for line := range strings.Lines(string(lines)) {
 		rows = append(rows, Row{Target: strings.TrimSuffix(line, "\n"), Outcome: OutcomePending})
 	}
-	codes, log, err := l.readOutcomes(ctx, k, field, base, len(rows))
-	if err != nil {
-		return nil, fmt.Errorf("ledger: rows of job %q: %w", id, err)
-	}
-	for i, c := range []byte(codes) { // none for the last targets where they are fresh
-		rows[i].Outcome, rows[i].Reason = Code(c).Outcome(), Code(c).Reason()
-	}
-	return rows, readLog(log, func(e Entry) error { return describe(rows, e) })
+	return rows, nil
 }
 
-// readOutcomes reads the codes and the log of one segment, in this order: what
-// a row says of circumstances is then never older than its outcome. Last it
-// looks for the job: without one, absent codes mean nothing.
-func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base, count int) (codes, log string, err error) {
+// stored is what became of a segment's targets, and their names where the job
+// keeps all in one key.
+type stored struct{ names, out, log string }
+
+// readOutcomes reads codes and log of one segment at one moment. ErrNotFound
+// where the job is gone: absent codes then mean nothing.
+func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base, count int) (s stored, err error) {
 	var out *redis.StringCmd
-	var entries *redis.SliceCmd
-	var job *redis.IntCmd
-	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		out = p.GetRange(ctx, k.out, int64(base), int64(base+count-1))
-		entries = p.HMGet(ctx, k.log, field)
-		job = p.Exists(ctx, k.job)
+	var log, job *redis.SliceCmd
+	_, err = l.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		out = p.GetRange(ctx, k.out, int64(base), int64(base+max(count, 1)-1))
+		log = p.HMGet(ctx, k.log, field)
+		job = p.HMGet(ctx, k.job, "state", "names", "out", "log")
 		return nil
 	})
-	if err == nil && job.Val() == 0 {
+	if err == nil && job.Val()[0] == nil {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return "", "", err
+		return stored{}, err
 	}
-	log, _ = entries.Val()[0].(string) // nil: nothing has happened yet
-	return out.Val(), log, nil
+	if names, ok := job.Val()[1].(string); ok {
+		s.names = names
+		s.out, _ = job.Val()[2].(string)
+		s.log, _ = job.Val()[3].(string)
+		return s, nil
+	}
+	s.out = out.Val()
+	s.log, _ = log.Val()[0].(string) // nil: nothing has happened yet
+	return s, nil
 }
 
 func describe(rows []Row, e Entry) error {

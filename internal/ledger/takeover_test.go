@@ -204,7 +204,8 @@ func TestLate(t *testing.T) {
 						t.Errorf("%d became sent, want %d (%v)", n, want, err)
 					}
 				}
-				if codes := client.Get(t.Context(), l.keys("j").out).Val(); strings.TrimLeft(codes, "\x00") != tt.want {
+				codes := client.Get(t.Context(), l.keys("j").out).Val() + client.HGet(t.Context(), l.keys("j").job, "out").Val()
+				if strings.TrimLeft(codes, "\x00") != tt.want {
 					t.Errorf("codes %q, want %q", codes, tt.want)
 				}
 				counts(t, l, "j")

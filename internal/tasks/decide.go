@@ -95,9 +95,8 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 	case apiclient.KindRejected:
 		return orSplit(b, ledger.Rejected, detail)
 	case apiclient.KindTooLarge:
-		d := orSplit(b, ledger.TooLarge, detail)
-		d.left.tooLarge = b.bytes
-		return d
+		b.tooLarge = b.bytes
+		return orSplit(b, ledger.TooLarge, detail)
 	case apiclient.KindTooMany:
 		if e.Limit < 1 || e.Limit >= len(b.index) {
 			return orSplit(b, ledger.Rejected, detail)
