@@ -7,10 +7,10 @@ LDFLAGS := -X crier/internal/settings.version=$(VERSION)
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race lint fuzz bench fmt tidy build
+.PHONY: help demo test race lint fuzz bench benchmarks fmt tidy build
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: build ## Deliver 10,000 messages through a simulated API; needs nothing but Go
 	@bin/demo examples/customers.csv
@@ -31,7 +31,10 @@ fuzz: ## Fuzz each target for FUZZTIME (10s)
 	  done; \
 	done
 
-bench: ## Run all benchmarks once
+bench: build ## Measure what Crier costs beside a bare loop; needs redis-server (BENCHFLAGS="--help": what else)
+	@bin/bench $(BENCHFLAGS)
+
+benchmarks: ## Run all Go benchmarks once
 	go test -run '^$$' -bench . -benchmem ./...
 
 fmt: $(GOLANGCI) ## Format the code

@@ -120,7 +120,9 @@ func life(t *testing.T, client redis.UniversalClient) {
 	if left := members(t, client, l.indexKey()); len(left) != 2 {
 		t.Errorf("index: %v", left)
 	}
-	for _, err := range []error{l.Ended(ctx, "a"), l.Bury(ctx), loaded(t, l, Spec{ID: "c"}, 1, 1).Abort(ctx)} {
+	for _, err := range []error{
+		l.Ended(ctx, "a"), l.Delete(ctx, "a"), l.Bury(ctx), loaded(t, l, Spec{ID: "c"}, 1, 1).Abort(ctx),
+	} {
 		if err != nil {
 			t.Error(err)
 		}

@@ -25,6 +25,7 @@ type metrics struct {
 	throttled   *prometheus.CounterVec
 	gateWait    *prometheus.HistogramVec
 	jobDuration *prometheus.HistogramVec
+	intake      *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -44,6 +45,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15}, "endpoint"),
 		retries:   counter("retries_total", "Calls made again in place.", "reason"),
 		throttled: counter("throttled_total", "Calls refused for a quota.", "target_type", "kind"),
+		intake:    counter("intake_total", "Tasks of the raw queue by what became of them.", "result"),
 		gateWait: histogram("gate_wait_seconds", "Time a batch waited for its grant.",
 			[]float64{.001, .005, .025, .1, .5, 1, 5, 15, 60, 300}, "priority"),
 		jobDuration: histogram("job_duration_seconds", "Time from a job's acceptance to its end.",
@@ -70,6 +72,9 @@ func (m *metrics) start() {
 		m.batches.WithLabelValues(string(t), "sent")
 		m.throttled.WithLabelValues(string(t), string(apiclient.ScopeCalls))
 		m.throttled.WithLabelValues(string(t), string(apiclient.ScopeTargets))
+	}
+	for _, result := range []string{intakeAccepted, intakeRepeated, intakeRejected} {
+		m.intake.WithLabelValues(result)
 	}
 	for _, p := range []string{"bulk", "urgent"} {
 		m.gateWait.WithLabelValues(p)

@@ -43,6 +43,9 @@ func (q *Queue) name(urgent bool) string {
 	return q.namespace + "-bulk"
 }
 
+// intake returns the raw queue, on which backends put send jobs.
+func (q *Queue) intake() string { return q.namespace + "-intake" }
+
 // PutTokens puts up to n slot tokens for a job at the end of its queue.
 func (q *Queue) PutTokens(ctx context.Context, job string, urgent bool, n int) error {
 	for range min(n, maxTokens) {

@@ -128,12 +128,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	agents.Go(w.followLimits)
 	agents.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)
 
-	servers := []*asynq.Server{
-		w.server(false, bulkSlots, 200*time.Millisecond),
-		w.server(true, urgentSlots, 50*time.Millisecond),
-	}
-	for _, s := range servers {
-		if err := s.Start(asynq.HandlerFunc(w.handle)); err != nil {
+	intake := newIntake(w)
+	agents.Go(intake.revive)
+
+	bulk := w.server(asynq.Config{
+		Queues: map[string]int{w.queue.name(false): 1}, Concurrency: bulkSlots, TaskCheckInterval: 200 * time.Millisecond,
+	})
+	urgent := w.server(asynq.Config{
+		Queues: map[string]int{w.queue.name(true): 1}, Concurrency: urgentSlots, TaskCheckInterval: 50 * time.Millisecond,
+	})
+	servers := []*asynq.Server{bulk, urgent, intake.server}
+	for i, handle := range []asynq.HandlerFunc{w.handle, w.handle, intake.handle} {
+		if err := servers[i].Start(handle); err != nil {
 			return fmt.Errorf("tasks: start: %w", err)
 		}
 	}
@@ -153,20 +159,16 @@ const (
 	urgentSlots = 64
 )
 
-func (w *Worker) server(urgent bool, slots int, poll time.Duration) *asynq.Server {
-	return asynq.NewServerFromRedisClient(w.redis, asynq.Config{
-		Concurrency: slots,
-		Queues:      map[string]int{w.queue.name(urgent): 1},
-		// Slots end by themselves when the worker drains; this is for one that does not.
-		ShutdownTimeout:          w.cfg.ShutdownTimeout,
-		TaskCheckInterval:        poll,
-		DelayedTaskCheckInterval: time.Second,
-		// A token is not archived, however often it fails: the archive forgets.
-		IsFailure:      func(error) bool { return false },
-		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Second },
-		Logger:         asynqLogger{w.log},
-		LogLevel:       asynq.WarnLevel,
-	})
+// server completes the configuration of an asynq server.
+func (w *Worker) server(cfg asynq.Config) *asynq.Server {
+	// Handlers end by themselves when the worker drains; this is for one that does not.
+	cfg.ShutdownTimeout = w.cfg.ShutdownTimeout
+	cfg.DelayedTaskCheckInterval = time.Second
+	// Nothing is archived for failing often: the archive forgets.
+	cfg.IsFailure = func(error) bool { return false }
+	cfg.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return time.Second }
+	cfg.Logger, cfg.LogLevel = asynqLogger{w.log}, asynq.WarnLevel
+	return asynq.NewServerFromRedisClient(w.redis, cfg)
 }
 
 // recordReserve is the part of the shutdown timeout that is kept for recording
