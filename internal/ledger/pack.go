@@ -23,7 +23,8 @@ type packer struct {
 // What is packed begins with one byte that says how.
 const (
 	packedColumns = 'c' // the number of lines as a varint, then columns under zstd
-	packedRaw     = 'r' // lines as they are: a few names do not get smaller
+	packedRaw     = 'r' // as it is: a few names do not get smaller
+	packedText    = 't' // under zstd
 )
 
 // maxSegmentBytes bounds what one segment may unpack to; writers stay far below.
@@ -54,13 +55,24 @@ func (p *packer) pack(lines []byte) []byte {
 	return packed
 }
 
-// unpack returns the lines that were packed.
+// packText packs what is no list.
+func (p *packer) packText(text []byte) []byte {
+	if len(text) > maxSegmentBytes { // more than unpack would make of it
+		return append([]byte{packedRaw}, text...)
+	}
+	return p.encoder.EncodeAll(text, []byte{packedText})
+}
+
+// unpack returns what was packed.
 func (p *packer) unpack(packed []byte) ([]byte, error) {
 	if len(packed) == 0 {
 		return nil, errors.New("ledger: a segment has no names")
 	}
-	if packed[0] == packedRaw {
+	switch packed[0] {
+	case packedRaw:
 		return packed[1:], nil
+	case packedText:
+		return p.decoder.DecodeAll(packed[1:], nil)
 	}
 	count, n := binary.Uvarint(packed[1:])
 	if n <= 0 || count > maxSegmentBytes {

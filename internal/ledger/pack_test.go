@@ -67,7 +67,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add([]byte{packedColumns, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, packed []byte) {
 		lines, err := p.unpack(packed)
-		if err != nil || packed[0] == packedRaw {
+		if err != nil || packed[0] != packedColumns {
 			return
 		}
 		if again, err := p.unpack(p.pack(lines)); !bytes.Equal(again, lines) || err != nil {

@@ -50,7 +50,7 @@ func (l *Ledger) Reject(ctx context.Context, r Rejection) error {
 	entry, now := r.entry(), time.Now()
 	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSet(ctx, l.rejectionKey(entry), "id", r.ID, "type", r.Type, "problem", r.Problem,
-			"bytes", len(r.Payload), "at", now.UnixMilli(), "payload", l.packAny(r.Payload))
+			"bytes", len(r.Payload), "at", now.UnixMilli(), "payload", l.packer.packText(r.Payload))
 		p.PExpire(ctx, l.rejectionKey(entry), l.cfg.Retention)
 		p.ZAdd(ctx, l.rejectedKey(), redis.Z{Score: float64(now.UnixMilli()), Member: entry})
 		// What has expired leaves the index with the next rejection, or with all of it.
@@ -60,14 +60,6 @@ func (l *Ledger) Reject(ctx context.Context, r Rejection) error {
 		return nil
 	})
 	return wrap("reject", err)
-}
-
-// packAny is pack for what may be larger than unpack would make it again.
-func (l *Ledger) packAny(payload []byte) []byte {
-	if len(payload) > maxSegmentBytes {
-		return append([]byte{packedRaw}, payload...)
-	}
-	return l.pack(payload)
 }
 
 // Rejections reads what was rejected, the newest first, with its payload or
@@ -120,7 +112,7 @@ func (l *Ledger) rejection(ctx context.Context, entry string, payload bool) (Rej
 	}
 	r := Rejection{ID: read.ID, Type: read.Type, Problem: read.Problem, Bytes: read.Bytes, At: time.UnixMilli(read.At)}
 	if err == nil && payload {
-		r.Payload, err = l.unpack(read.Payload)
+		r.Payload, err = l.packer.unpack(read.Payload)
 	}
 	return r, wrap("rejection", err)
 }
