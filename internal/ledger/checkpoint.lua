@@ -42,11 +42,13 @@ if tonumber(job[2]) == 0 and redis.call('HSETNX', KEYS[1], 'finished', string.fo
   end
   if ARGV[5] == '1' then redis.call('DEL', KEYS[5]) end
   redis.call('DEL', KEYS[7]) -- settled segments that were put back
-  redis.call('HDEL', KEYS[1], 'load')
+  redis.call('HDEL', KEYS[1], 'load', 'pending')
   -- What a job of a few targets leaves behind is moved into one key: a key costs more than what is in it.
   -- Values of up to 64 bytes keep the hash compact. A late answer may still change what is unknown ('u').
   if redis.call('HLEN', KEYS[6]) == 1 then
     local names, out, log = redis.call('HVALS', KEYS[6])[1], redis.call('GET', KEYS[2]), redis.call('HVALS', KEYS[3])[1] or ''
+    local finished = string.format('%.0f', now)
+    if log == finished .. ' [["s",1,[0,' .. #out .. ']]]\n' then log = '' end -- all sent at once and just now: goes without saying
     if #names <= 64 and #out <= 64 and #log <= 64 and not string.find(out, 'u', 1, true) then
       redis.call('HSET', KEYS[1], 'names', names, 'out', out, 'log', log)
       redis.call('DEL', KEYS[2], KEYS[3], KEYS[6])

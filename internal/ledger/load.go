@@ -47,8 +47,13 @@ type Load struct {
 	hash   hash.Hash
 	total  int
 	names  []string // of segments
+	layout layout   // in which segments of this list get smallest
 	last   []byte   // packed names of the newest segment: goes along with the seal, or is staged by the next Add
 }
+
+// bestHolds is for how many segments the layout is kept that was best for the
+// first of them.
+const bestHolds = 32
 
 // stagedTTL is how long a segment of an unsealed load waits for the next.
 const stagedTTL = time.Hour
@@ -72,7 +77,10 @@ func (ld *Load) Add(ctx context.Context, lines []byte, count int) error {
 		return err
 	}
 	ld.hash.Write(lines)
-	ld.last = ld.ledger.packer.pack(lines)
+	if len(ld.names)%bestHolds == 0 {
+		ld.layout = ld.ledger.packer.best(lines)
+	}
+	ld.last = ld.ledger.packer.pack(ld.layout, lines)
 	ld.names = append(ld.names, segmentName(len(ld.names), ld.total, count))
 	ld.total += count
 	return nil
@@ -169,8 +177,10 @@ func (ld *Load) sealArgs() []any {
 		args = append(args, "max_rate", ld.spec.MaxRate)
 	}
 	args = append(args,
-		"state", string(state), "type", ld.spec.TargetType, "priority", ld.spec.Priority(),
-		"total", ld.total, "pending", ld.total)
+		"state", string(state), "type", ld.spec.TargetType, "total", ld.total, "pending", ld.total)
+	if ld.spec.Urgent {
+		args = append(args, "priority", ld.spec.Priority())
+	}
 	if ld.spec.Weight > 1 {
 		args = append(args, "weight", ld.spec.Weight)
 	}

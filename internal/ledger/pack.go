@@ -10,10 +10,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// packer makes the names of a segment small. They are laid out by columns: all
-// first characters, then all second ones, and so on. Names of one list are much
-// alike, so a column is much more alike than the names are, and what zstd makes
-// of it is smaller than what it makes of the whole list at once, at less cost.
+// packer makes the names of a segment small: by zstd, mostly of their columns,
+// which are all first characters, then all second ones, and so on. Where names
+// are much alike, a column is much more so, and it gets smaller, at less cost,
+// than the whole list would at once. Where names of several kinds are mixed,
+// lines as they are get smaller.
 type packer struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
@@ -24,7 +25,7 @@ type packer struct {
 const (
 	packedColumns = 'c' // the number of lines as a varint, then columns under zstd
 	packedRaw     = 'r' // as it is: a few names do not get smaller
-	packedText    = 't' // under zstd
+	packedLines   = 'l' // under zstd
 )
 
 // maxSegmentBytes bounds what one segment may unpack to; writers stay far below.
@@ -45,22 +46,35 @@ func newPacker() (*packer, error) {
 	return &packer{encoder: encoder, decoder: decoder, scratch: sync.Pool{New: func() any { return new([]byte) }}}, nil
 }
 
-// pack packs lines, each ended by a newline.
-func (p *packer) pack(lines []byte) []byte {
-	packed := binary.AppendUvarint([]byte{packedColumns}, uint64(bytes.Count(lines, newline)))
-	packed = p.encoder.EncodeAll(columns(lines), packed)
+// layout is one of packedColumns and packedLines.
+type layout byte
+
+// best is the layout in which such lines get smallest.
+func (p *packer) best(lines []byte) layout {
+	const few = 4 << 10 // bytes, of which nothing is to be gained
+	if len(lines) < few || len(p.pack(packedLines, lines)) < len(p.pack(packedColumns, lines)) {
+		return packedLines
+	}
+	return packedColumns
+}
+
+// pack packs lines, each ended by a newline. Under packedLines it may be any
+// text.
+func (p *packer) pack(as layout, lines []byte) []byte {
+	if len(lines) > maxSegmentBytes { // more than unpack would make of it
+		return append([]byte{packedRaw}, lines...)
+	}
+	packed := []byte{byte(as)}
+	if as == packedColumns {
+		packed = binary.AppendUvarint(packed, uint64(bytes.Count(lines, newline)))
+		packed = p.encoder.EncodeAll(columns(lines), packed)
+	} else {
+		packed = p.encoder.EncodeAll(lines, packed)
+	}
 	if len(packed) > len(lines) {
 		packed = append(append(packed[:0], packedRaw), lines...)
 	}
 	return packed
-}
-
-// packText packs what is no list.
-func (p *packer) packText(text []byte) []byte {
-	if len(text) > maxSegmentBytes { // more than unpack would make of it
-		return append([]byte{packedRaw}, text...)
-	}
-	return p.encoder.EncodeAll(text, []byte{packedText})
 }
 
 // unpack returns what was packed.
@@ -71,7 +85,7 @@ func (p *packer) unpack(packed []byte) ([]byte, error) {
 	switch packed[0] {
 	case packedRaw:
 		return packed[1:], nil
-	case packedText:
+	case packedLines:
 		return p.decoder.DecodeAll(packed[1:], nil)
 	}
 	count, n := binary.Uvarint(packed[1:])

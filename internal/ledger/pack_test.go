@@ -26,12 +26,14 @@ func TestPack(t *testing.T) {
 		for _, l := range rapid.SliceOfN(line, 1, 300).Draw(t, "lines") {
 			text = append(append(text, l...), '\n')
 		}
-		packed := p.pack(text)
-		if len(packed) > len(text)+1 {
-			t.Errorf("%d bytes became %d", len(text), len(packed))
-		}
-		if got, err := p.unpack(packed); !bytes.Equal(got, text) || err != nil {
-			t.Errorf("%q came back as %q, %v", text, got, err)
+		for _, as := range []layout{packedColumns, packedLines} {
+			packed := p.pack(as, text)
+			if len(packed) > len(text)+1 {
+				t.Errorf("%d bytes became %d", len(text), len(packed))
+			}
+			if got, err := p.unpack(packed); !bytes.Equal(got, text) || err != nil {
+				t.Errorf("%c: %q came back as %q, %v", as, text, got, err)
+			}
 		}
 	})
 }
@@ -41,28 +43,33 @@ func TestPack(t *testing.T) {
 func TestPackedSize(t *testing.T) {
 	p := testPacker(t)
 	random := rand.New(rand.NewPCG(1, 2))
-	var letters, numbers []byte
+	var letters, numbers, mixed []byte
 	for i := range 10_000 {
 		for range 20 {
 			letters = append(letters, "abcdefghijklmnopqrstuvwxyz0123456789"[random.IntN(36)])
 		}
 		letters = append(letters, '\n')
 		numbers = fmt.Appendf(numbers, "user-%015d\n", i*7919)
+		if mixed = append(mixed, letters[len(letters)-21:]...); i%2 == 0 {
+			mixed = append(mixed, numbers[len(numbers)-21:]...)
+		}
 	}
 	for name, tt := range map[string]struct {
 		text []byte
+		best layout
 		most int
-	}{"random letters": {letters, 133_000}, "numbered": {numbers, 5_000}} {
-		if n := len(p.pack(tt.text)); n > tt.most {
-			t.Errorf("%s: 10,000 names take %d bytes", name, n)
+	}{"random letters": {letters, packedColumns, 133_000}, "numbered": {numbers, packedColumns, 5_000}, "mixed": {mixed, packedLines, 170_000}} {
+		best := p.best(tt.text)
+		if n := len(p.pack(best, tt.text)); best != tt.best || n > tt.most {
+			t.Errorf("%s: %d bytes become %d as %c", name, len(tt.text), n, best)
 		}
 	}
 }
 
 func FuzzUnpack(f *testing.F) {
 	p := testPacker(f)
-	f.Add(p.pack([]byte("a\nbb\n\nccc\n")))
-	f.Add(p.pack(bytes.Repeat([]byte("user\nu\n"), 50)))
+	f.Add(p.pack(packedColumns, []byte("a\nbb\n\nccc\n")))
+	f.Add(p.pack(packedColumns, bytes.Repeat([]byte("user\nu\n"), 50)))
 	f.Add([]byte{packedColumns, 3})
 	f.Add([]byte{packedColumns, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, packed []byte) {
@@ -70,7 +77,7 @@ func FuzzUnpack(f *testing.F) {
 		if err != nil || packed[0] != packedColumns {
 			return
 		}
-		if again, err := p.unpack(p.pack(lines)); !bytes.Equal(again, lines) || err != nil {
+		if again, err := p.unpack(p.pack(packedColumns, lines)); !bytes.Equal(again, lines) || err != nil {
 			t.Errorf("%q came back as %q, %v", lines, again, err)
 		}
 	})
@@ -79,14 +86,14 @@ func FuzzUnpack(f *testing.F) {
 func BenchmarkPack(b *testing.B) {
 	p := testPacker(b)
 	text := lines(0, 10_000)
-	packed := p.pack(text)
+	packed := p.pack(packedColumns, text)
 	perName := func(b *testing.B) {
 		b.Helper()
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/10_000, "ns/name")
 	}
 	b.Run("pack", func(b *testing.B) {
 		for b.Loop() {
-			p.pack(text)
+			p.pack(packedColumns, text)
 		}
 		perName(b)
 	})

@@ -50,7 +50,7 @@ func (l *Ledger) Reject(ctx context.Context, r Rejection) error {
 	entry, now := r.entry(), time.Now()
 	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSet(ctx, l.rejectionKey(entry), "id", r.ID, "type", r.Type, "problem", r.Problem,
-			"bytes", len(r.Payload), "at", now.UnixMilli(), "payload", l.packer.packText(r.Payload))
+			"bytes", len(r.Payload), "at", now.UnixMilli(), "payload", l.packer.pack(packedLines, r.Payload))
 		p.PExpire(ctx, l.rejectionKey(entry), l.cfg.Retention)
 		p.ZAdd(ctx, l.rejectedKey(), redis.Z{Score: float64(now.UnixMilli()), Member: entry})
 		// What has expired leaves the index with the next rejection, or with all of it.

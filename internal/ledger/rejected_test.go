@@ -152,7 +152,7 @@ func TestLargeRejection(t *testing.T) {
 	t.Parallel()
 	l := newLedger(t, nil)
 	payload := bytes.Repeat([]byte{'x'}, maxSegmentBytes+1)
-	if got := must[[]byte](t)(l.packer.unpack(l.packer.packText(payload))); !bytes.Equal(got, payload) {
+	if got := must[[]byte](t)(l.packer.unpack(l.packer.pack(packedLines, payload))); !bytes.Equal(got, payload) {
 		t.Errorf("%d bytes became %d", len(payload), len(got))
 	}
 }

@@ -72,6 +72,9 @@ func (l *Ledger) segmentRows(ctx context.Context, id string, number, base int) (
 	}
 	for i, c := range []byte(s.out) { // none for the last targets where they are fresh
 		rows[i].Outcome, rows[i].Reason = Code(c).Outcome(), Code(c).Reason()
+		if s.names != "" && s.log == "" {
+			rows[i].Attempts, rows[i].At = 1, s.finished
+		}
 	}
 	return rows, readLog(s.log, func(e Entry) error { return describe(rows, e) })
 }
@@ -90,8 +93,11 @@ func (l *Ledger) pendingRows(packed []byte) ([]Row, error) {
 }
 
 // stored is what became of a segment's targets, and their names where the job
-// keeps all in one key.
-type stored struct{ names, out, log string }
+// keeps all in one key: without a log if all were sent at once when it finished.
+type stored struct {
+	names, out, log string
+	finished        time.Time
+}
 
 // readOutcomes reads codes and log of one segment at one moment. ErrNotFound
 // where the job is gone: absent codes then mean nothing.
@@ -101,7 +107,7 @@ func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base
 	_, err = l.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		out = p.GetRange(ctx, k.out, int64(base), int64(base+max(count, 1)-1))
 		log = p.HMGet(ctx, k.log, field)
-		job = p.HMGet(ctx, k.job, "state", "names", "out", "log")
+		job = p.HMGet(ctx, k.job, "state", "names", "out", "log", "finished")
 		return nil
 	})
 	if err == nil && job.Val()[0] == nil {
@@ -114,6 +120,8 @@ func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base
 		s.names = names
 		s.out, _ = job.Val()[2].(string)
 		s.log, _ = job.Val()[3].(string)
+		ms, _ := job.Val()[4].(string)
+		s.finished = parseJob("", map[string]string{"finished": ms}).Finished
 		return s, nil
 	}
 	s.out = out.Val()

@@ -166,3 +166,48 @@ func TestParseEntryRefuses(t *testing.T) {
 		}
 	}
 }
+
+// What a small job leaves behind is in one key, and reads as it would from
+// several. What is unknown may still be settled, and stays where that happens.
+func TestSmallFinishedJob(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLedger(t, client)
+		for name, tt := range map[string]struct {
+			updates []Update
+			keys    int
+		}{
+			"sent":    {[]Update{{Index: []int32{0, 1}, Code: Sent, Attempts: 1}}, 1},
+			"ids":     {[]Update{{Index: []int32{0}, Code: Sent, Attempts: 1, IDs: []string{"1"}}, {Index: []int32{1}, Code: Sent, Attempts: 2}}, 1},
+			"failed":  {[]Update{{Index: []int32{0}, Code: Sent, Attempts: 1}, {Index: []int32{1}, Code: Rejected, Attempts: 3, Detail: "no"}}, 1},
+			"unknown": {[]Update{{Index: []int32{0}, Code: Sent, Attempts: 1}, {Index: []int32{1}, Code: AnswerLost, Attempts: 1}}, 4},
+			"detail":  {[]Update{{Index: []int32{0, 1}, Code: Rejected, Attempts: 1, Detail: strings.Repeat("x", 64)}}, 4},
+		} {
+			t.Run(name, func(t *testing.T) {
+				job := sealed(t, l, Spec{ID: name, Urgent: true}, 2)
+				s := claimed(t, l, job)
+				commit(t, s, tt.updates...)
+				release(t, s)
+				if keys := must[[]string](t)(client.Keys(t.Context(), "*{"+name+"}*").Result()); len(keys) != tt.keys {
+					t.Errorf("keys %q", keys)
+				}
+				finished := read(t, l, name).Finished
+				got := rows(t, l, name)
+				for _, u := range tt.updates {
+					for _, i := range u.Index {
+						want := Row{
+							Target: got[i].Target, Outcome: u.Code.Outcome(), Reason: u.Code.Reason(),
+							Detail: u.Detail, Attempts: u.Attempts, At: finished,
+						}
+						if u.IDs != nil {
+							want.MessageID = u.IDs[0]
+						}
+						if got[i] != want || got[i].Target == "" {
+							t.Errorf("%+v, want %+v", got[i], want)
+						}
+					}
+				}
+				counts(t, l, name)
+			})
+		}
+	})
+}
