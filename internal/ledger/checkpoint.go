@@ -184,7 +184,7 @@ func (cp *checkpoint) move(from, to Code, n int) {
 // checkpointEvery is the least time between two checkpoints of a segment: under
 // load one carries what several batches have to record, which saves most of its
 // cost.
-const checkpointEvery = 5 * time.Millisecond
+const checkpointEvery = 2 * time.Millisecond
 
 // write sends waiting checkpoints, one after another, until none waits.
 func (s *Segment) write() {

@@ -1,10 +1,12 @@
 -- Claims the next due segment of a running job. Repeating a call with the same claim gives the same segment.
 -- KEYS[1] job  KEYS[2] free  KEYS[3] held  KEYS[4] names  KEYS[5] out  KEYS[6] log
 -- ARGV[1] claim: the fencing token, "owner/number"
+-- ARGV[2] when the job was created: under its id there may be another by now
 -- Answers {state, segment, names, outcome codes, log}; {state} where no segment is due;
 -- {} where there is no such job.
-local state = redis.call('HGET', KEYS[1], 'state')
-if not state then return {} end
+local job = redis.call('HMGET', KEYS[1], 'state', 'created')
+local state = job[1]
+if not state or job[2] ~= ARGV[2] then return {} end
 local segment
 local held = redis.call('HGETALL', KEYS[3])
 for i = 2, #held, 2 do

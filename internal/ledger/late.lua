@@ -3,14 +3,16 @@
 -- segment, since a new holder settles all such marks before anything else.
 -- KEYS[1] job  KEYS[2] out  KEYS[3] log  KEYS[4] held
 -- ARGV[1] segment  ARGV[2] offset of the segment in the job  ARGV[3] attempts
--- ARGV[4..] pairs of offset in the segment and number of targets
+-- ARGV[4] when the job was created: under its id there may be another by now
+-- ARGV[5..] pairs of offset in the segment and number of targets
 -- Answers the number of targets that became sent.
+if redis.call('HGET', KEYS[1], 'created') ~= ARGV[4] then return 0 end
 local number = string.match(ARGV[1], '^%d+')
 local free = redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0
 local t = redis.call('TIME')
 local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
 local unknown, pending, runs = 0, 0, {}
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   local from = ARGV[2] + ARGV[i]
   local codes = redis.call('GETRANGE', KEYS[2], from, from + ARGV[i + 1] - 1)
   for at = 1, #codes do

@@ -115,7 +115,8 @@ func (ld *Load) Seal(ctx context.Context) (created bool, err error) {
 		return false, errors.New("ledger: seal: a job without targets would never finish")
 	}
 	l, k := ld.ledger, ld.ledger.keys(ld.spec.ID)
-	if err := l.announce(ctx, ld.spec.ID); err != nil {
+	known, err := l.announce(ctx, ld.spec.ID)
+	if err != nil {
 		return false, err
 	}
 	keys := []string{k.job, k.doc, k.names, k.free, l.stagedKey(ld.spec.ID, ld.id)}
@@ -125,7 +126,10 @@ func (ld *Load) Seal(ctx context.Context) (created bool, err error) {
 	}
 	switch verdict {
 	case "created":
-		return true, nil
+		if known { // and deleted meanwhile, perhaps with its index entries
+			_, err = l.announce(ctx, ld.spec.ID)
+		}
+		return true, err
 	case "exists":
 		return false, nil
 	case "conflict":
@@ -137,11 +141,12 @@ func (ld *Load) Seal(ctx context.Context) (created bool, err error) {
 
 // announce writes the index entries of a job that is about to come. They are
 // first: a job that no sweeper can find would never be finished, while an
-// entry without a job is only passed over.
-func (l *Ledger) announce(ctx context.Context, id string) error {
+// entry without a job is only passed over. It tells whether there is a job
+// under the id already.
+func (l *Ledger) announce(ctx context.Context, id string) (known bool, err error) {
 	entry := redis.Z{Score: float64(time.Now().UnixMilli()), Member: id}
 	var job, index, active *redis.IntCmd
-	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		job = p.Exists(ctx, l.keys(id).job)
 		index, active = p.ZAddNX(ctx, l.indexKey(), entry), p.ZAddNX(ctx, l.activeKey(), entry)
 		return nil
@@ -154,7 +159,7 @@ func (l *Ledger) announce(ctx context.Context, id string) error {
 			return nil
 		})
 	}
-	return wrap("seal", err)
+	return err == nil && job.Val() == 1, wrap("seal", err)
 }
 
 func (ld *Load) sealArgs() []any {

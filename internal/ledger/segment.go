@@ -41,7 +41,8 @@ type Segment struct {
 // Repeat a failed call with the same token (see Token): it may have succeeded.
 func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, State, error) {
 	k := l.keys(job.ID)
-	reply, err := claimScript.Run(ctx, l.client, []string{k.job, k.free, k.held, k.names, k.out, k.log}, token).StringSlice()
+	reply, err := claimScript.Run(ctx, l.client, []string{k.job, k.free, k.held, k.names, k.out, k.log},
+		token, job.Created.UnixMilli()).StringSlice()
 	if err != nil {
 		return nil, "", fmt.Errorf("ledger: claim: %w", err)
 	}
@@ -184,7 +185,7 @@ func (l *Ledger) release(ctx context.Context, id, segment, claim, delay, last st
 // claim was lost. It returns how many of them became sent by that.
 func (s *Segment) Late(ctx context.Context, index []int32, attempts int) (int, error) {
 	k := s.ledger.keys(s.JobID)
-	args := []any{s.Name, s.base, attempts}
+	args := []any{s.Name, s.base, attempts, s.job.Created.UnixMilli()}
 	for from, n := range runs(index) {
 		args = append(args, from, n)
 	}

@@ -139,7 +139,7 @@ const (
 
 // askEvery is the least time between two questions to the gate: under load one
 // question is for several calls, which saves most of its cost.
-const askEvery = 5 * time.Millisecond
+const askEvery = 2 * time.Millisecond
 
 // mostAsked is how many calls one question is for.
 const mostAsked = 64
