@@ -42,10 +42,14 @@ type commands struct {
 	Version kong.VersionFlag `name:"version" help:"Show the version."`
 
 	Send    sendCommand    `cmd:"" help:"Make a job of a message and its targets; prints the job's id."`
+	Plan    planCommand    `cmd:"" help:"Tell what sending would take: targets, calls, bytes, time. Nothing is stored."`
 	Status  statusCommand  `cmd:"" help:"Show where a job stands."`
 	Wait    waitCommand    `cmd:"" help:"Wait until a job has ended."`
 	List    listCommand    `cmd:"" help:"List jobs, the newest first."`
 	Results resultsCommand `cmd:"" help:"List what became of each target."`
+	Delete  deleteCommand  `cmd:"" help:"Remove the record of a job that has ended, or of which nothing was sent yet."`
+
+	Rejected rejectedCommand `cmd:"" help:"List raw queue payloads that were no valid jobs."`
 }
 
 // app is what commands work with.

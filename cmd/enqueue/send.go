@@ -11,16 +11,18 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"crier/internal/targets"
 	"crier/internal/tasks"
 )
 
-type sendCommand struct {
-	Job        *string  `placeholder:"FILE" help:"The whole document as JSON; - reads standard input."`
-	Targets    *string  `placeholder:"FILE" help:"List of targets: .txt (one a line) or .csv; - reads standard input, one a line."`
-	Column     string   `help:"Column of a CSV list with the targets (default: target, username, user or id)."`
-	Target     []string `sep:"none" placeholder:"NAME" help:"One target; may be given again and again."`
-	TargetType *string  `placeholder:"TYPE" help:"users (default), chatgroups or chatrooms."`
+// jobFlags describe a job; send and plan share them.
+type jobFlags struct {
+	Job         *string  `placeholder:"FILE" help:"The whole document as JSON; - reads standard input."`
+	Targets     *string  `placeholder:"FILE" help:"List of targets: .txt (one a line), .csv, .ndjson or .jsonl, each also .gz; - reads standard input, one a line."`
+	Column      *string  `placeholder:"NAME" help:"Column of the lists that holds the names (default: target, username, user or id)."`
+	Target      []string `sep:"none" placeholder:"NAME" help:"One target; may be given again and again."`
+	TargetType  *string  `placeholder:"TYPE" help:"users (default), chatgroups or chatrooms."`
+	Exclude     []string `sep:"none" placeholder:"FILE" help:"List of names that are left out, opt-outs perhaps; written as --targets, may be given again and again."`
+	SkipInvalid bool     `help:"Leave invalid names out and report them, instead of refusing the list."`
 
 	Type *string `help:"Message type; txt goes with --text, the others with --msg."`
 	Text *string `help:"Text of a txt message."`
@@ -36,45 +38,30 @@ type sendCommand struct {
 	SendAt    *string `placeholder:"TIME" help:"When to begin (RFC 3339)."`
 	ExpiresAt *string `placeholder:"TIME" help:"When to end, with what is pending cancelled (RFC 3339)."`
 	OnUnknown *string `placeholder:"POLICY" help:"After a lost answer: resend (default) or hold."`
+}
 
+type sendCommand struct {
+	jobFlags
 	Wait bool `help:"Wait until the job has ended; exit 3 if not every target was sent."`
 	JSON bool `name:"json" help:"Print the status document."`
 }
 
 // Run submits the job.
 func (c *sendCommand) Run(ctx context.Context, a *app) error {
-	document, err := c.document(ctx, a)
-	if err != nil {
+	var done tasks.Submitted
+	err := c.read(ctx, a, func(sub tasks.Submission) (err error) {
+		submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
+		done, err = submitter.Submit(ctx, sub)
 		return err
-	}
-	var names tasks.Names
-	if c.Targets != nil {
-		reader, err := c.open(ctx, a, string(document.Message.TargetType))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = reader.Close() }() // read only
-		names = list{reader}
-	}
-	bar := newLoadProgress(a.err)
-	submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
-	done, err := submitter.Submit(ctx, tasks.Submission{Document: document, Names: names, Progress: bar.loaded})
-	bar.end()
+	})
 	switch {
 	case errors.Is(err, tasks.ErrNotKnown):
 		return fmt.Errorf("%w; ask with enqueue status, or send again with this --id", err)
 	case err != nil:
 		return fmt.Errorf("nothing was stored: %w", err)
 	}
-	said := "accepted"
-	if !done.Created {
-		said = "known already, nothing was stored"
-	}
-	fmt.Fprintf(a.err, "job %s: %d targets %s", done.ID, done.Total, said)
-	if done.Duplicates > 0 {
-		fmt.Fprintf(a.err, ", %d repeated ones dropped", done.Duplicates)
-	}
-	fmt.Fprintln(a.err)
+	a.tellSkipped(done.Skipped, done.SkippedExclude)
+	fmt.Fprintln(a.err, accepted(done))
 	if !c.JSON {
 		fmt.Fprintln(a.out, done.ID)
 	}
@@ -87,39 +74,27 @@ func (c *sendCommand) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// open opens the list that --targets names.
-func (c *sendCommand) open(ctx context.Context, a *app, kind string) (*targets.Reader, error) {
-	options := targets.Options{Kind: kind, Column: c.Column}
-	var reader *targets.Reader
-	var err error
-	if *c.Targets == "-" {
-		reader, err = targets.NewReader(a.input(ctx), targets.Text, options)
-	} else {
-		reader, err = targets.Open(*c.Targets, options)
+// accepted is what became of a submission in one line.
+func accepted(done tasks.Submitted) string {
+	said := "accepted"
+	if !done.Created {
+		said = "known already, nothing was stored"
 	}
-	if err != nil {
-		return nil, usage("--targets: %w", err)
+	line := fmt.Sprintf("job %s: %d targets %s", done.ID, done.Total, said)
+	if done.Duplicates > 0 {
+		line += fmt.Sprintf(", %d repeated ones dropped", done.Duplicates)
 	}
-	return reader, nil
-}
-
-// list makes what keeps a list from being read the fault of who gave it: an
-// absent column, say, or a quote that is never closed. That of a single line
-// stays as it is: reading goes on behind it.
-type list struct{ *targets.Reader }
-
-// Next gives the next name.
-func (l list) Next() ([]byte, int, error) {
-	name, line, err := l.Reader.Next()
-	var invalid *targets.InvalidError
-	if err != nil && !errors.Is(err, io.EOF) && !errors.As(err, &invalid) {
-		err = usage("--targets: %w", err)
+	if done.Excluded > 0 {
+		line += fmt.Sprintf(", %d excluded", done.Excluded)
 	}
-	return name, line, err
+	if done.Skipped != nil {
+		line += fmt.Sprintf(", %d invalid ones skipped", done.Skipped.Count)
+	}
+	return line
 }
 
 // document is the one that --job names, or the one that the other flags describe.
-func (c *sendCommand) document(ctx context.Context, a *app) (tasks.Document, error) {
+func (c *jobFlags) document(ctx context.Context, a *app) (tasks.Document, error) {
 	var text []byte
 	var err error
 	if c.Job != nil {
@@ -132,26 +107,23 @@ func (c *sendCommand) document(ctx context.Context, a *app) (tasks.Document, err
 	}
 	d, err := tasks.ParseDocument(text)
 	if err != nil {
-		return d, fmt.Errorf("nothing was stored: %w", err)
+		return d, err
 	}
 	if d.Targets == nil && c.Targets == nil {
-		return d, usage("nothing was stored: target: is required (--targets or --target)")
+		return d, usage("target: is required (--targets or --target)")
 	}
 	return d, nil
 }
 
-func (c *sendCommand) jobFile(ctx context.Context, a *app) ([]byte, error) {
+func (c *jobFlags) jobFile(ctx context.Context, a *app) ([]byte, error) {
 	for _, other := range []*string{
 		c.TargetType, c.Type, c.Text, c.Msg, c.From, c.Ext, c.ID, c.Name, c.Priority, c.SendAt, c.ExpiresAt, c.OnUnknown,
 	} {
 		if other != nil || c.Weight != nil || c.MaxRate != nil || c.Target != nil {
-			return nil, usage("--job is the whole document: of the flags about it only --targets goes along")
+			return nil, usage("--job is the whole document: of the flags about it only --targets, --exclude and --skip-invalid go along")
 		}
 	}
 	if *c.Job == "-" {
-		if c.Targets != nil && *c.Targets == "-" {
-			return nil, usage("--job and --targets cannot both read standard input")
-		}
 		return io.ReadAll(a.input(ctx))
 	}
 	text, err := os.ReadFile(*c.Job)
@@ -163,7 +135,7 @@ func (c *sendCommand) jobFile(ctx context.Context, a *app) ([]byte, error) {
 
 // describe writes the document that the flags describe. What is wrong with it
 // is then found where all documents are checked.
-func (c *sendCommand) describe() ([]byte, error) {
+func (c *jobFlags) describe() ([]byte, error) {
 	message, err := c.message()
 	if err != nil {
 		return nil, err
@@ -209,7 +181,7 @@ func (c *sendCommand) describe() ([]byte, error) {
 }
 
 // message is the msg object: --msg, or what --type and --text make.
-func (c *sendCommand) message() (any, error) {
+func (c *jobFlags) message() (any, error) {
 	switch {
 	case c.Msg != nil && (c.Type != nil || c.Text != nil):
 		return nil, usage("--msg is the whole message: --type and --text do not go along")

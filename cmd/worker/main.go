@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"crier/internal/apiclient"
 	"crier/internal/gate"
 	"crier/internal/ledger"
 	"crier/internal/redisconn"
@@ -93,9 +92,11 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	chat := &chatAPI{config: c, redis: conn.Client, log: log}
+	gates := gate.New(conn.Client, c.gate)
 	w, err := tasks.NewWorker(c.tasks, tasks.Parts{
-		Redis: conn.Client, RedisUptime: facts.Uptime, Ledger: book, Gate: gate.New(conn.Client, c.gate),
-		Registry: registry, Log: log, NewClient: c.newClient,
+		Redis: conn.Client, RedisUptime: facts.Uptime, Ledger: book, Gate: gates,
+		Registry: registry, Log: log, NewClient: chat.newClient,
 	})
 	if err != nil {
 		return err
@@ -104,6 +105,7 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 		return err
 	}
 	health.ready.Store(true)
+	chat.begin(ctx, gates)
 	return w.Run(ctx)
 }
 
@@ -162,23 +164,4 @@ func buildInfo() prometheus.Collector {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "crier_build_info", Help: "Always 1; the label tells the version."}, []string{"version"})
 	info.WithLabelValues(settings.Version()).Set(1)
 	return info
-}
-
-// newClient makes the Chat API client with its source of tokens.
-func (c config) newClient(observe func(string, int, time.Duration)) (*apiclient.Client, error) {
-	chat := c.chat
-	chat.Observe = observe
-	if c.token != "" {
-		chat.Tokens = apiclient.FixedToken(c.token)
-		return apiclient.New(chat)
-	}
-	tokens, err := apiclient.ClientCredentials(apiclient.CredentialsConfig{
-		BaseURL: chat.BaseURL, Org: chat.Org, App: chat.App, ClientID: c.clientID, ClientSecret: c.clientSecret,
-		Timeout: chat.Timeout, Observe: observe,
-	})
-	if err != nil {
-		return nil, err
-	}
-	chat.Tokens = tokens
-	return apiclient.New(chat)
 }

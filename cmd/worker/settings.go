@@ -27,10 +27,10 @@ type flags struct {
 	ChatOrg              string `name:"chat-org" env:"CHAT_ORG" help:"Path part {org_name}; required."`
 	ChatApp              string `name:"chat-app" env:"CHAT_APP" help:"Path part {app_name}; required."`
 	ChatToken            string `name:"chat-token" env:"CHAT_TOKEN" help:"Fixed bearer token; or set a client id and secret."`
-	ChatTokenFile        string `name:"chat-token-file" env:"CHAT_TOKEN_FILE" help:"File that holds CHAT_TOKEN."`
+	ChatTokenFile        string `name:"chat-token-file" env:"CHAT_TOKEN_FILE" help:"File that holds CHAT_TOKEN; read again when the token is refused."`
 	ChatClientID         string `name:"chat-client-id" env:"CHAT_CLIENT_ID" help:"Client id with which tokens are fetched and renewed."`
 	ChatClientSecret     string `name:"chat-client-secret" env:"CHAT_CLIENT_SECRET" help:"Client secret that goes with it."`
-	ChatClientSecretFile string `name:"chat-client-secret-file" env:"CHAT_CLIENT_SECRET_FILE" help:"File that holds CHAT_CLIENT_SECRET."`
+	ChatClientSecretFile string `name:"chat-client-secret-file" env:"CHAT_CLIENT_SECRET_FILE" help:"File that holds CHAT_CLIENT_SECRET; read again for each token."`
 	ChatAPI              string `name:"chat-api" env:"CHAT_API" default:"unified" help:"Form of the API: unified (POST .../messages) or split (POST .../messages/users, /chatgroups, /chatrooms)."`
 	ChatMaxBody          string `name:"chat-max-body" env:"CHAT_MAX_BODY" default:"5120" help:"Bytes of one request body, at least 1024."`
 	ChatMaxMessage       string `name:"chat-max-message" env:"CHAT_MAX_MESSAGE" default:"4096" help:"Bytes of msg and ext, encoded."`
@@ -64,13 +64,35 @@ func about() []kong.Option {
 
 // config is the settings as values.
 type config struct {
-	redisURL                      string
-	token, clientID, clientSecret string
-	adminAddr                     string // "" = none
-	chat                          apiclient.Config
-	ledger                        ledger.Config
-	gate                          gate.Config
-	tasks                         tasks.Config
+	redisURL            string
+	clientID            string // "" = the token is fixed
+	token, clientSecret secret
+	adminAddr           string // "" = none
+	chat                apiclient.Config
+	ledger              ledger.Config
+	gate                gate.Config
+	tasks               tasks.Config
+}
+
+// secret returns a secret as it is now: a file may be given another content
+// while the worker runs, as Kubernetes does with its secrets.
+type secret func() (string, error)
+
+// secretIn returns the secret in a file, or without one this value.
+func secretIn(file, value string) secret {
+	if file == "" {
+		return func() (string, error) { return value, nil }
+	}
+	return func() (string, error) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		if value := strings.TrimRight(string(text), "\r\n"); value != "" {
+			return value, nil
+		}
+		return "", errors.New(file + " is empty")
+	}
 }
 
 // connections is how many connections to Redis are of use: each call in flight
@@ -116,16 +138,17 @@ func (f *flags) readChat(faults *settings.Faults, c *config) {
 	c.chat.Form = apiclient.Form(faults.OneOf("CHAT_API", f.ChatAPI, string(apiclient.FormUnified), string(apiclient.FormSplit)))
 	c.chat.Timeout = faults.Duration("CHAT_TIMEOUT", f.ChatTimeout, 10*time.Millisecond, time.Hour)
 	c.gate.ProbeTimeout = c.chat.Timeout + 5*time.Second
-	c.token = faults.Secret("CHAT_TOKEN", f.ChatToken, "", f.ChatTokenFile)
-	given := c.token != ""
-	if c.token = strings.TrimSpace(c.token); given && (c.token == "" || strings.ContainsFunc(c.token, notInHeader)) {
+	token := faults.Secret("CHAT_TOKEN", f.ChatToken, "", f.ChatTokenFile)
+	if bare := strings.TrimSpace(token); token != "" && (bare == "" || strings.ContainsFunc(bare, notInHeader)) {
 		faults.Add("CHAT_TOKEN", "must be printable ASCII without spaces: nothing else can be a bearer token")
 	}
+	c.token = secretIn(f.ChatTokenFile, token)
 	c.clientID = f.ChatClientID
-	c.clientSecret = faults.Secret("CHAT_CLIENT_SECRET", f.ChatClientSecret, "", f.ChatClientSecretFile)
-	if c.clientSecret != "" && strings.TrimSpace(c.clientSecret) == "" {
+	clientSecret := faults.Secret("CHAT_CLIENT_SECRET", f.ChatClientSecret, "", f.ChatClientSecretFile)
+	if clientSecret != "" && strings.TrimSpace(clientSecret) == "" {
 		faults.Add("CHAT_CLIENT_SECRET", "is blank")
 	}
+	c.clientSecret = secretIn(f.ChatClientSecretFile, clientSecret)
 	switch hasToken, hasClient := f.ChatToken+f.ChatTokenFile != "", f.ChatClientID+f.ChatClientSecret+f.ChatClientSecretFile != ""; {
 	case hasToken && hasClient:
 		faults.Add("CHAT_TOKEN", "is given together with CHAT_CLIENT_ID and CHAT_CLIENT_SECRET: one of the two")
@@ -175,5 +198,6 @@ func (f *flags) readLimits(faults *settings.Faults, c *config) {
 	quotas, err := gate.ParseQuotas(f.ChatQuota, types...)
 	faults.AddError("CHAT_QUOTA", err)
 	c.gate.Quotas = quotas
+	limits.Quota = f.ChatQuota
 	c.tasks.Limits = limits.Within(quotas)
 }

@@ -12,8 +12,9 @@ import (
 
 const maxRetryAfter = 24 * time.Hour
 
-// The vendor's words: "params to's size can't exceed limit 600".
-var limitSaid = regexp.MustCompile(`exceed limit\D{0,3}([1-9][0-9]{0,8})\b`)
+// The vendor's words, in lower case: "params to's size can't exceed limit 600".
+// Quotes come in many forms; a limit of anything but `to` says nothing of targets.
+var limitSaid = regexp.MustCompile(`\bto[^a-z]{0,6}s size can[^a-z]{0,6}(?:not|t) exceed limit\D{0,3}([1-9][0-9]{0,8})\b`)
 
 // classify says what an answer means (CHAT-API: "Errors"); nil for a 2xx, whose
 // body has the word. The body may be empty, HTML or cut short: the status alone

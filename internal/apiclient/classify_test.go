@@ -25,6 +25,7 @@ var answers = []struct {
 	{"400_illegal_argument.json", 400, Error{Kind: KindRejected, Code: "illegal_argument"}},
 	{"400_illegal_target.json", 400, Error{Kind: KindRejected, Code: "message_send_error"}},
 	{"400_message_too_large.json", 400, Error{Kind: KindRejected, Code: "message_send_error"}},
+	{"400_message_length.json", 400, Error{Kind: KindRejected, Code: "message_send_error"}},
 	{"400_only_error_code.json", 400, Error{Kind: KindRejected, Code: "14007"}},
 	{"400_too_many_users.json", 400, Error{Kind: KindTooMany, Code: "message_send_error", Limit: 600}},
 	{"400_too_many_groups.json", 400, Error{Kind: KindTooMany, Code: "message_send_error", Limit: 3}},
@@ -137,6 +138,39 @@ func TestClassifyDescription(t *testing.T) {
 	body := fixture(t, "429_reach_limit.json")
 	if e := classify(429, http.Header{}, []byte(body), time.Now()); e.Description != "This request has reached api limit" {
 		t.Errorf("description %q", e.Description)
+	}
+}
+
+// The vendor's words for too many targets, as gateways and older versions may
+// put them, and other limits that say nothing of targets.
+func TestClassifyTooMany(t *testing.T) {
+	for said, limit := range map[string]int{
+		"params to's size can't exceed limit 600":     600,
+		"Params TO's size CAN'T exceed limit 3":       3,
+		"param to’s size can’t exceed limit 20.":      20,
+		"params tos size cant exceed limit: 20":       20,
+		"params 'to''s size cannot exceed limit = 20": 20,
+		"to&#39;s size can not exceed limit 10":       10,
+
+		"params to's size can't exceed limit":               0,
+		"params to's size can't exceed limit 0":             0,
+		"params to's size can't exceed limit 9999999999":    0,
+		"message length exceed limit 5000":                  0,
+		"ext's size can't exceed limit 1024":                0,
+		"photo's size can't exceed limit 1024":              0,
+		"params from's size can't exceed limit 64":          0,
+		"customExts size can't exceed limit 16":             0,
+		"the size of the body to send can't exceed limit 5": 0,
+	} {
+		for _, body := range []string{said, `{"error":"message_send_error","error_description":` + string(quote(said)) + `}`} {
+			want := KindTooMany
+			if limit == 0 {
+				want = KindRejected
+			}
+			if e := classify(400, http.Header{}, []byte(body), time.Now()); e.Kind != want || e.Limit != limit {
+				t.Errorf("%s: %s, limit %d", body, e.Kind, e.Limit)
+			}
+		}
 	}
 }
 

@@ -64,14 +64,17 @@ func (c Call) check() error {
 	return nil
 }
 
+// maxReplays is how often a call is made again because its token had died.
+const maxReplays = 3
+
 // Send makes a call. Its error is always an *Error, and then no target has an
-// outcome of its own. A 401 leads to one more attempt with another token, if
-// there is any hope in that.
+// outcome of its own. A 401 leads to another attempt with another token, as
+// long as the token source has hope; if tokens keep dying, KindNoToken says so.
 func (c *Client) Send(ctx context.Context, call Call) (Answer, error) {
 	if err := call.check(); err != nil {
 		return Answer{}, &Error{Kind: KindRejected, Err: err}
 	}
-	for again := false; ; again = true {
+	for replays := 0; ; replays++ {
 		token, err := c.tokens.Token(ctx)
 		if err != nil {
 			return Answer{}, asError(err)
@@ -85,9 +88,8 @@ func (c *Client) Send(ctx context.Context, call Call) (Answer, error) {
 			return answer, nil
 		case e.Kind != KindUnauthorized || !c.tokens.Rejected(token):
 			return Answer{}, e
-		case again:
-			// Two good tokens in a row have died: odd, but no wrong setting.
-			e.Kind, e.Err = KindUnavailable, errors.New("the renewed token has expired too")
+		case replays == maxReplays:
+			e.Kind, e.Err = KindNoToken, errors.New("renewed tokens have died one after another")
 			return Answer{}, e
 		}
 	}

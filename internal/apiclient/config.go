@@ -15,8 +15,8 @@ type Config struct {
 	Org, App string
 	Form     Form
 	// Timeout is for one attempt, from looking for a connection to the last
-	// byte of the answer. A call takes two of them at most, and what its token
-	// takes.
+	// byte of the answer. A call takes one of them, or four at most if its token
+	// dies again and again, and what its tokens take.
 	Timeout time.Duration
 	// MaxConns is the number of connections that are kept for use again: as
 	// many as there are calls at a time. More calls are not held up.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,8 +12,16 @@ import (
 const (
 	// Fetching too often gets an account blocked (CHAT-API: "Token").
 	fetchInterval = 2 * time.Second
+	// The token endpoint may ask for a longer pause, but for none beyond this.
+	longestPause = 10 * time.Minute
 	// How often to look whether another process has shared its token.
 	storePoll = 100 * time.Millisecond
+	// How long one answer of the store may take.
+	storeTimeout = 2 * time.Second
+	// Until then a token that was never accepted counts as just fetched.
+	freshFor = time.Minute
+	// How many refused tokens are remembered.
+	maxRefused = 16
 )
 
 var (
@@ -23,57 +31,51 @@ var (
 	errTokenDead = errors.New("a token that was just fetched is refused")
 )
 
-// CredentialsConfig says where and with what to fetch tokens.
-type CredentialsConfig struct {
-	BaseURL, Org, App      string // as in Config
-	ClientID, ClientSecret string
-	Timeout                time.Duration // of one fetch
-	// Observe is Config.Observe; it is told of the endpoint "token".
-	Observe func(endpoint string, status int, d time.Duration)
-	// Store shares the token with other processes; nil = this one is alone.
-	Store Store
-}
-
-// String tells all but the secret.
-func (c CredentialsConfig) String() string {
-	return fmt.Sprintf("credentials of %s for %s/%s", c.ClientID, c.Org, c.App)
-}
-
-// Validate returns all faults, each a FieldError named by the field.
-func (c CredentialsConfig) Validate() error {
-	_, faults := appURL(c.BaseURL, c.Org, c.App)
-	if c.ClientID == "" {
-		faults = append(faults, FieldError{"ClientID", "is required"})
-	}
-	if c.ClientSecret == "" {
-		faults = append(faults, FieldError{"ClientSecret", "is required"})
-	}
-	if c.Timeout <= 0 {
-		faults = append(faults, FieldError{"Timeout", "must be more than 0"})
-	}
-	return errors.Join(faults...)
-}
-
 // Credentials is a TokenSource that fetches tokens with a client's id and
-// secret. All callers share one fetch; there is at most one in 2 s, or after
-// the time that the token endpoint asks for. While the old token serves nobody
-// waits for its renewal.
+// secret. All callers of all processes that share a Store share one fetch; from
+// the end of one to the next it is 2 s at least, or the time that the token
+// endpoint asks for. While the old token serves nobody waits for its renewal.
+//
+// A token that the API refuses has expired, whatever its expiry says, and is
+// replaced: by what another process has shared meanwhile, else by a fresh one.
+// Only one that was just fetched, and that the API took from no process at all,
+// says that the settings are wrong.
 type Credentials struct {
-	fetch func(context.Context) (Token, *Error)
-	store Store
-	wire  *wire // what fetch uses; nil in tests
-	tasks sync.WaitGroup
+	fetch    func(context.Context) (Token, *Error)
+	store    Store
+	interval time.Duration // between two fetches
+	patience time.Duration // with which to wait for another process's token
+	wire     *wire         // what fetch uses; nil in tests
+
+	closing context.Context // ended by Close
+	end     context.CancelFunc
+	tasks   sync.WaitGroup
 
 	mu       sync.Mutex
-	token    Token
-	fresh    bool          // fetched by this process
-	accepted bool          // by the API, since this process has it
-	rejected bool          // by the API: to be used no more
-	fetching chan struct{} // closed when the fetch under way is over; nil = none
-	giveUp   func()        // ends that fetch
-	closed   bool
-	notAgain time.Time // no fetch before this
-	failure  *Error    // why the last try gave no good token; nil = it did
+	held     held
+	refused  []string      // tokens that the API took no more, the last ones
+	renewing chan struct{} // closed when the renewal under way is over; nil = none
+	tried    time.Time     // when the last renewal was over
+	failure  *Error        // why it came to nothing; nil = it did not
+	notAgain time.Time     // no fetch before this
+}
+
+// held is the token that a process has and what it knows of it.
+type held struct {
+	Token
+	fetched  bool // by this process
+	accepted bool // by the API, from this process
+	refused  bool // by the API: not to be used again
+}
+
+// good reports whether calls can be made with h.
+func (h held) good(now time.Time) bool { return h.alive(now) && !h.refused }
+
+// suspect reports whether h, as far as this process knows, tells of wrong
+// settings. Only the process that fetched a token judges it: any other cannot
+// know how old it was when it got it.
+func (h held) suspect(now time.Time) bool {
+	return h.fetched && h.refused && !h.accepted && now.Sub(h.Issued) < freshFor
 }
 
 // ClientCredentials returns a source for the app's credentials; Close it, or
@@ -94,19 +96,23 @@ func ClientCredentials(c CredentialsConfig) (*Credentials, error) {
 		return fetchToken(ctx, w, base.JoinPath("token").String(), c)
 	}
 	s := newCredentials(fetch, c.Store)
-	s.wire = w
+	s.wire, s.patience = w, c.Timeout+3*fetchInterval
 	return s, nil
 }
 
 func newCredentials(fetch func(context.Context) (Token, *Error), store Store) *Credentials {
-	return &Credentials{fetch: fetch, store: store, giveUp: func() {}}
+	if store == nil {
+		store = alone{}
+	}
+	s := &Credentials{fetch: fetch, store: store, interval: fetchInterval, patience: 3 * fetchInterval}
+	s.closing, s.end = context.WithCancel(context.Background())
+	return s
 }
 
 // Close ends a fetch that is under way; Token then fails.
 func (s *Credentials) Close() {
 	s.mu.Lock()
-	s.closed = true
-	s.giveUp()
+	s.end()
 	s.mu.Unlock()
 	s.tasks.Wait()
 	if s.wire != nil {
@@ -130,7 +136,7 @@ func (s *Credentials) Token(ctx context.Context) (string, error) {
 		select {
 		case <-ready:
 		case <-ctx.Done():
-			return "", &Error{Kind: KindUnavailable, Err: fmt.Errorf("waiting for a token: %w", ctx.Err())}
+			return "", &Error{Kind: KindNoToken, Err: fmt.Errorf("waiting for a token: %w", ctx.Err())}
 		}
 	}
 }
@@ -139,119 +145,58 @@ func (s *Credentials) Token(ctx context.Context) (string, error) {
 func (s *Credentials) next(now time.Time) (token string, ready <-chan struct{}, e *Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	good := s.token.alive(now) && !s.rejected
-	if good && !s.token.due(now) {
-		return s.token.Value, nil, nil
+	good := s.held.good(now)
+	if good && !s.held.due(now) {
+		return s.held.Value, nil, nil
 	}
-	wait := s.notAgain.Sub(now)
-	if s.fetching == nil && !s.closed && (wait <= 0 || s.failure == nil) {
-		s.start(wait)
+	closed := s.closing.Err() != nil
+	again := s.tried.Add(s.interval)
+	if s.renewing == nil && !closed && (s.failure == nil || !now.Before(again)) {
+		s.renewing = make(chan struct{})
+		s.tasks.Go(s.renew) // on its own: no caller that goes ends it
 	}
 	switch {
 	case good:
-		return s.token.Value, nil, nil
-	case s.fetching != nil:
-		return "", s.fetching, nil
-	case s.closed:
-		return "", nil, &Error{Kind: KindUnavailable, Err: errClosed}
+		return s.held.Value, nil, nil
+	case s.renewing != nil:
+		return "", s.renewing, nil
+	case closed:
+		return "", nil, &Error{Kind: KindNoToken, Err: errClosed}
 	}
 	failure := *s.failure
-	failure.RetryAfter = wait
+	failure.RetryAfter = max(again.Sub(now), s.notAgain.Sub(now))
 	return "", nil, &failure
 }
 
-// start starts the fetch that all share: no caller that goes ends it.
-func (s *Credentials) start(wait time.Duration) {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.fetching, s.giveUp = make(chan struct{}), cancel
-	old := s.token.Value
-	s.tasks.Go(func() {
-		defer cancel()
-		s.renew(ctx, old, wait)
-	})
-}
-
-// Accepted notes that the API took token.
+// Accepted notes that the API took token. The process that fetched it is to
+// learn of that: its own calls may all be later than the token's death.
 func (s *Credentials) Accepted(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if token == s.token.Value {
-		s.accepted = true
+	if token != s.held.Value || s.held.accepted {
+		return
+	}
+	s.held.accepted = true
+	if t := s.held.Token; !s.held.fetched && s.closing.Err() == nil {
+		s.tasks.Go(func() {
+			ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
+			defer cancel()
+			_ = s.store.Accepted(ctx, t) // else the other takes its settings for wrong, and tries again
+		})
 	}
 }
 
-// Rejected takes token out of use. One that was good before has expired, and
-// one that another process has fetched may have; but one that this process has
-// fetched and that never was good means wrong settings.
+// Rejected takes token out of use, for good. Token has another one, or knows
+// by then whether the settings are wrong.
 func (s *Credentials) Rejected(token string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if token != s.token.Value {
-		return true // there is another one by now
+	if token == s.held.Value {
+		s.held.refused = true
 	}
-	s.rejected = true
-	if s.fresh && !s.accepted {
-		s.failure = &Error{Kind: KindUnauthorized, Status: http.StatusUnauthorized, Err: errTokenDead}
-		return false
+	if !slices.Contains(s.refused, token) {
+		s.refused = append(s.refused, token)
+		s.refused = s.refused[max(0, len(s.refused)-maxRefused):]
 	}
 	return true
-}
-
-// renew puts another token in the place of old, after the wait that lies
-// between two fetches.
-func (s *Credentials) renew(ctx context.Context, old string, wait time.Duration) {
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-	}
-	token, fresh, e := s.obtain(ctx, old)
-	if e == nil && !token.alive(time.Now()) {
-		e = &Error{Kind: KindUnavailable, Err: errStillborn}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failure = e
-	pause := fetchInterval
-	if e != nil {
-		pause = max(pause, e.RetryAfter)
-	} else {
-		s.token, s.fresh, s.accepted, s.rejected = token, fresh, false, false
-	}
-	if fresh || e != nil {
-		s.notAgain = time.Now().Add(pause)
-	}
-	close(s.fetching)
-	s.fetching = nil
-}
-
-// obtain returns a token other than old: the one that another process shares,
-// or a fresh one.
-func (s *Credentials) obtain(ctx context.Context, old string) (t Token, fresh bool, e *Error) {
-	if s.store == nil {
-		t, e = s.fetch(ctx)
-		return t, true, e
-	}
-	look, cancel := context.WithTimeout(ctx, fetchInterval)
-	defer cancel()
-	poll := time.NewTicker(storePoll)
-	defer poll.Stop()
-	for {
-		t, err := s.store.Load(look)
-		if err == nil && t.alive(time.Now()) && t.Value != old {
-			return t, false, nil
-		}
-		mine, lockErr := s.store.Acquire(look)
-		if mine || err != nil || lockErr != nil {
-			break
-		}
-		select {
-		case <-poll.C:
-		case <-look.Done():
-			return Token{}, false, &Error{Kind: KindUnavailable, Err: fmt.Errorf("waiting for another process's token: %w", look.Err())}
-		}
-	}
-	if t, e = s.fetch(ctx); e == nil {
-		_ = s.store.Save(ctx, t) // else each process fetches its own
-	}
-	return t, true, e
 }

@@ -8,6 +8,6 @@
 //
 // It is no retry loop and no rate limiter: it says what an answer means, and
 // the caller decides what to do about it. The only calls it repeats are those
-// that were certainly not carried out: once after a 401, with another token,
-// and where a kept-alive connection turned out dead before a byte was written.
+// that were certainly not carried out: after a 401, with another token, and
+// where a kept-alive connection turned out dead before a byte was written.
 package apiclient

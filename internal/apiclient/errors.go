@@ -29,14 +29,19 @@ const (
 	KindUnsupported Kind = "unsupported"
 	// KindThrottled: a quota is used up for the moment; Error.Scope says which (429, 403).
 	KindThrottled Kind = "throttled"
-	// KindUnauthorized: the token or the credentials are wrong, and renewal did not help (401).
+	// KindUnauthorized: the credentials are refused, or a token that is fixed or
+	// was just fetched and never accepted (401): the settings are wrong.
 	KindUnauthorized Kind = "unauthorized"
 	// KindUnknownApp: wrong organisation, app or base URL (404, any 3xx).
 	KindUnknownApp Kind = "unknown_app"
 	// KindPlan: the plan is used up, trying again soon cannot help (429 resource_limited).
 	KindPlan Kind = "plan"
+	// KindNoToken: no token is to be had at the moment that the API takes, though
+	// the settings are right: renewed tokens died one after another, the token
+	// endpoint throttles, or the wait was cut off. Not carried out.
+	KindNoToken Kind = "no_token"
 	// KindUnavailable: certainly not carried out: no connection, nothing
-	// written, 503, or no token to be had at the moment.
+	// written, or 503; or the token endpoint is away.
 	KindUnavailable Kind = "unavailable"
 	// KindUnknown: it may or may not have been carried out.
 	KindUnknown Kind = "unknown"
@@ -46,7 +51,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		KindRejected, KindTooMany, KindTooLarge, KindNotAllowed, KindUnsupported, KindThrottled,
-		KindUnauthorized, KindUnknownApp, KindPlan, KindUnavailable, KindUnknown,
+		KindUnauthorized, KindUnknownApp, KindPlan, KindNoToken, KindUnavailable, KindUnknown,
 	}
 }
 
@@ -104,7 +109,7 @@ func asError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return &Error{Kind: KindUnavailable, Err: err}
+	return &Error{Kind: KindNoToken, Err: err}
 }
 
 const (

@@ -9,6 +9,35 @@ import (
 	"time"
 )
 
+// CredentialsConfig says where and with what to fetch tokens.
+type CredentialsConfig struct {
+	BaseURL, Org, App string // as in Config
+	ClientID          string
+	// Secret returns the client secret. It is asked anew for each fetch, so that
+	// one that somebody has changed is found.
+	Secret  func() (string, error)
+	Timeout time.Duration // of one fetch
+	// Observe is Config.Observe; it is told of the endpoint "token".
+	Observe func(endpoint string, status int, d time.Duration)
+	// Store shares the token with other processes; nil = this one is alone.
+	Store Store
+}
+
+// Validate returns all faults, each a FieldError named by the field.
+func (c CredentialsConfig) Validate() error {
+	_, faults := appURL(c.BaseURL, c.Org, c.App)
+	if c.ClientID == "" {
+		faults = append(faults, FieldError{"ClientID", "is required"})
+	}
+	if c.Secret == nil {
+		faults = append(faults, FieldError{"Secret", "is required"})
+	}
+	if c.Timeout <= 0 {
+		faults = append(faults, FieldError{"Timeout", "must be more than 0"})
+	}
+	return errors.Join(faults...)
+}
+
 // Longer lives of a token are cut to this; the vendor's is 60 days.
 const maxLife = 10 * 365 * 24 * time.Hour
 
@@ -16,15 +45,19 @@ var errFromToken = errors.New("answered by the token endpoint")
 
 // fetchToken asks the token endpoint once (CHAT-API: "Token").
 func fetchToken(ctx context.Context, w *wire, url string, c CredentialsConfig) (Token, *Error) {
+	secret, err := c.Secret()
+	if err != nil {
+		return Token{}, &Error{Kind: KindUnauthorized, Err: fmt.Errorf("reading the client secret: %w", err)}
+	}
 	body, err := json.Marshal(map[string]string{
-		"grant_type": "client_credentials", "client_id": c.ClientID, "client_secret": c.ClientSecret,
+		"grant_type": "client_credentials", "client_id": c.ClientID, "client_secret": secret,
 	})
 	if err != nil {
 		return Token{}, &Error{Kind: KindUnauthorized, Err: err}
 	}
 	issued := time.Now()
 	var answer bytes.Buffer
-	status, e := w.post(ctx, post{endpoint: "token", url: url, body: body, secret: c.ClientSecret}, &answer)
+	status, e := w.post(ctx, post{endpoint: "token", url: url, body: body, secret: secret}, &answer)
 	if e != nil {
 		return Token{}, tokenError(e)
 	}
@@ -49,10 +82,11 @@ func fetchToken(ctx context.Context, w *wire, url string, c CredentialsConfig) (
 // tokenError turns what a POST to the token endpoint met into what it means for
 // the call that needs the token: that one was certainly not carried out.
 func tokenError(e *Error) *Error {
-	refused := e.Status/100 == 4 && e.Kind != KindThrottled && e.Kind != KindPlan && e.Kind != KindUnknown
 	switch {
-	case e.Kind == KindUnknownApp:
-	case refused:
+	case e.Kind == KindUnknownApp, e.Kind == KindPlan:
+	case e.Kind == KindThrottled:
+		e.Kind = KindNoToken
+	case e.Status/100 == 4 && e.Kind != KindUnknown:
 		e.Kind = KindUnauthorized
 	default:
 		e.Kind = KindUnavailable

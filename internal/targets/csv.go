@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// headers are the columns that hold the names, the most telling first.
+// headers are the columns that hold names, the most telling first.
 var headers = []string{"target", "username", "user", "id"}
 
 const maxColumns = 20 // columns that an error lists

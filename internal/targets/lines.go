@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -20,12 +21,45 @@ var (
 // lines cuts a stream into lines. A line is lent until the next call.
 type lines struct {
 	r     *bufio.Reader
-	long  []byte // a line that does not fit the buffer of r
+	gzip  bool   // r is still to be unpacked
+	begun bool   // r is at the first line, or further
+	ready []byte // what the buffer of r holds behind the line last given
+	long  []byte // a line that does not fit that buffer
 	count int    // lines so far: the number of the line last given
 }
 
-func newLines(r io.Reader) *lines {
-	return &lines{r: bufio.NewReaderSize(r, bufferSize)}
+func newLines(r io.Reader, gzip bool) *lines {
+	return &lines{r: bufio.NewReaderSize(r, bufferSize), gzip: gzip}
+}
+
+// nextFilled gives the next line that is not blank, without the blanks around
+// it. Errors are those of Reader.Next.
+func (l *lines) nextFilled() ([]byte, error) {
+	for {
+		text, err := l.next()
+		if errors.Is(err, errLineTooLong) {
+			return nil, invalid(l.count, trim(text), err)
+		}
+		if err != nil {
+			return nil, readError(err)
+		}
+		if text = trim(text); len(text) > 0 {
+			return text, nil
+		}
+	}
+}
+
+// readError says who met the error of a stream. io.EOF stays as it is; an error
+// that only wraps it is a stream that broke off, and must not pass for the end.
+func readError(err error) error {
+	switch {
+	case err == io.EOF: //nolint:errorlint // exactly so, see above
+		return err
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("targets: read: %w: %s", io.ErrUnexpectedEOF, err.Error())
+	default:
+		return fmt.Errorf("targets: read: %w", err)
+	}
 }
 
 // next gives the next line with its line end. The error is io.EOF after the
@@ -33,8 +67,22 @@ func newLines(r io.Reader) *lines {
 // or that of the stream: the beginning of a line that was cut off by a read
 // error is never given, as half a name can be somebody else's.
 func (l *lines) next() ([]byte, error) {
-	if l.count == 0 {
-		if err := l.skipBOM(); err != nil {
+	end := bytes.IndexByte(l.ready, '\n') + 1
+	if end == 0 {
+		return l.read()
+	}
+	text := l.ready[:end]
+	l.ready = l.ready[end:]
+	l.count++
+	return text, nil
+}
+
+// read is next for a line whose end must still be read.
+func (l *lines) read() ([]byte, error) {
+	_, _ = l.r.Discard(l.r.Buffered() - len(l.ready)) // which Peek has left there
+	l.ready = nil
+	if !l.begun {
+		if err := l.begin(); err != nil {
 			return nil, err
 		}
 	}
@@ -48,6 +96,7 @@ func (l *lines) next() ([]byte, error) {
 	if err != nil && !errors.Is(err, errLineTooLong) {
 		return nil, err
 	}
+	l.ready, _ = l.r.Peek(l.r.Buffered())
 	l.count++
 	return text, err
 }
@@ -70,8 +119,13 @@ func (l *lines) readLong(head []byte) ([]byte, error) {
 	return l.long, err
 }
 
-func (l *lines) skipBOM() error {
+// begin finds out by the first bytes what is before the first line.
+func (l *lines) begin() error {
+	l.begun = true
 	// A short list gives fewer bytes and an error, which the first read meets again.
+	if head, _ := l.r.Peek(len(gzipMagic)); l.gzip || bytes.Equal(head, gzipMagic) {
+		l.r = bufio.NewReaderSize(&gunzip{packed: l.r}, bufferSize)
+	}
 	head, _ := l.r.Peek(3)
 	switch {
 	case bytes.Equal(head, []byte("\xef\xbb\xbf")):

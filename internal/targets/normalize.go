@@ -3,7 +3,6 @@ package targets
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"unicode/utf8"
 )
 
@@ -77,13 +76,12 @@ func (a *alphabet) normalize(dst, name []byte) ([]byte, error) {
 		return dst, fmt.Errorf("is %d bytes long, at most %d", len(name), MaxBytes)
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, len(name))[:start+len(name)]
-	for i, c := range name {
-		sent := a[c]
-		if sent == 0 {
+	dst = append(dst, name...)
+	sent := dst[start:]
+	for i, c := range sent {
+		if sent[i] = a[c]; sent[i] == 0 {
 			return dst[:start], a.problem(name, i)
 		}
-		dst[start+i] = sent
 	}
 	return dst, nil
 }

@@ -14,40 +14,23 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 )
-
-// Format is how a list is written.
-type Format string
-
-// The formats. Both take lines ended by LF or CRLF, a leading UTF-8 byte order
-// mark, blank lines, and white space around a name.
-const (
-	Text Format = "txt" // one name a line
-	CSV  Format = "csv" // RFC 4180, see Options.Column
-)
-
-// extensions are the file names' endings by which Open knows a format.
-var extensions = []struct {
-	ext    string
-	format Format
-}{
-	{".txt", Text},
-	{".csv", CSV},
-}
 
 // Options say what a list holds.
 type Options struct {
 	// Kind of the targets: Users, Groups or Rooms.
 	Kind string
-	// Column of a CSV list with the names, by its header; case does not matter.
-	// Empty: the column target, username, user or id, the first of these that
-	// the first row has; if it has none, that row is data like all others and
-	// the first column counts.
+	// Column with the names, in a CSV list by its header, in an NDJSON list the
+	// member of an object; case does not matter. Empty: the column target,
+	// username, user or id, the first of these that is there. A CSV list whose
+	// first row has none has no header: that row is data like all others, and
+	// the first column counts. An object with none is an invalid line.
 	Column string
+	// Gzip says that the list is gzip data, and an error if it is not. Without
+	// it, gzip data are still known by their first two bytes.
+	Gzip bool
 }
 
 // InvalidError is a line without a valid name. Reading goes on behind it.
@@ -100,10 +83,11 @@ func Open(path string, opt Options) (*Reader, error) {
 	if path == "-" {
 		return NewReader(os.Stdin, Text, opt)
 	}
-	format, err := formatOf(path)
+	format, packed, err := formatOf(path)
 	if err != nil {
 		return nil, err
 	}
+	opt.Gzip = opt.Gzip || packed
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("targets: %w", err)
@@ -115,19 +99,6 @@ func Open(path string, opt Options) (*Reader, error) {
 	}
 	r.close = f.Close
 	return r, nil
-}
-
-func formatOf(path string) (Format, error) {
-	ext := filepath.Ext(path)
-	known := make([]string, len(extensions))
-	for i, e := range extensions {
-		if strings.EqualFold(ext, e.ext) {
-			return e.format, nil
-		}
-		known[i] = e.ext
-	}
-	return "", fmt.Errorf("targets: %s: unknown extension %q (known: %s; - is standard input)",
-		path, ext, strings.Join(known, ", "))
 }
 
 // NewReader reads a list from r, from which it may read ahead. It fails on
@@ -143,11 +114,13 @@ func NewReader(r io.Reader, format Format, opt Options) (*Reader, error) {
 		if opt.Column != "" {
 			return nil, fmt.Errorf("targets: a %s list has no columns, so no column %q", format, opt.Column)
 		}
-		reader.source = (*textSource)(newLines(r))
+		reader.source = (*textSource)(newLines(r, opt.Gzip))
 	case CSV:
-		reader.source = newCSVSource(newLines(r), opt.Column)
+		reader.source = newCSVSource(newLines(r, opt.Gzip), opt.Column)
+	case NDJSON:
+		reader.source = newJSONSource(newLines(r, opt.Gzip), opt.Column)
 	default:
-		return nil, fmt.Errorf("targets: unknown format %q (known: %s, %s)", format, Text, CSV)
+		return nil, fmt.Errorf("targets: unknown format %q (known: %s, %s, %s)", format, Text, CSV, NDJSON)
 	}
 	return reader, nil
 }
@@ -186,29 +159,6 @@ type textSource lines
 
 func (s *textSource) next() ([]byte, int, error) {
 	l := (*lines)(s)
-	for {
-		text, err := l.next()
-		if errors.Is(err, errLineTooLong) {
-			return nil, l.count, invalid(l.count, trim(text), err)
-		}
-		if err != nil {
-			return nil, l.count, readError(err)
-		}
-		if cell := trim(text); len(cell) > 0 {
-			return cell, l.count, nil
-		}
-	}
-}
-
-// readError says who met the error of a stream. io.EOF stays as it is; an error
-// that only wraps it is a stream that broke off, and must not pass for the end.
-func readError(err error) error {
-	switch {
-	case err == io.EOF: //nolint:errorlint // exactly so, see above
-		return err
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("targets: read: %w: %s", io.ErrUnexpectedEOF, err.Error())
-	default:
-		return fmt.Errorf("targets: read: %w", err)
-	}
+	text, err := l.nextFilled()
+	return text, l.count, err
 }

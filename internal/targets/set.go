@@ -1,130 +1,122 @@
 package targets
 
 import (
+	"bytes"
 	"hash/maphash"
-	"math/bits"
 )
 
+// Verdict is what a Set says of a name.
+type Verdict uint8
+
+// The verdicts.
 const (
-	shardCount  = 64  // a power of two; one shard at a time is rebuilt to grow
-	pageEntries = 256 // of a page: 4 KiB
-
-	// A shard grows by an eighth once it is 17/20 full. So an entry of 16 bytes
-	// takes 18.8 to 21.2 bytes, and looking for it some 15 steps in a row.
-	fullParts, ofParts = 17, 20
-	growth             = 8
+	Fresh    Verdict = iota // met for the first time
+	Repeated                // met before
+	Excluded                // excluded beforehand, however often it is met
 )
 
-// entry is the 128-bit hash of a name; all zero is an empty place.
-type entry struct{ low, high uint64 }
+// Tally counts names by the verdict on them.
+type Tally [Excluded + 1]int
 
-type page [pageEntries]entry
+// ahead is how many names Sift looks up at a time: more than a processor can
+// wait for at once.
+const ahead = 64
 
-// Set tells repeated names apart. It keeps of a name only a hash of 128 bits
-// under two random seeds: that any two of ten million different names are taken
-// for one has a probability below 2e-25, far less than that of a memory fault.
+// Set tells fresh names from repeated and excluded ones. It keeps of a name only
+// a hash of 96 bits under random seeds: that any two of ten million different
+// names are taken for one has a probability below 1e-15, far less than that of a
+// memory fault, and nobody can make up such names.
 //
-// Ten million names take about 200 MB and no allocation each. The hashes stand
-// in shards with open addressing, and the shards in small pages: to grow, a
-// shard takes more pages and is rebuilt within them, so nothing is left behind
-// for the garbage collector, which would otherwise let the heap double.
+// Ten million names take about 160 MB, and no allocation each.
 //
-// A Set is not for concurrent use; make one with NewSet.
+// Names are compared byte by byte: normalize them first. A Set is not for
+// concurrent use; make one with NewSet.
 type Set struct {
-	lowSeed, highSeed maphash.Seed
-	shards            [shardCount]shard
-	scratch           []entry // of a shard that is being rebuilt
-	count             int
-}
-
-// shard is an open-addressing table with linear probing.
-type shard struct {
-	pages []*page
-	count int
+	high, low maphash.Seed // of the halves of a key
+	table     table
+	fresh     int
+	read      uint8 // what Sift has read only to have read it
 }
 
 // NewSet makes an empty set.
 func NewSet() *Set {
-	return &Set{lowSeed: maphash.MakeSeed(), highSeed: maphash.MakeSeed()}
+	return &Set{high: maphash.MakeSeed(), low: maphash.MakeSeed()}
 }
 
-// Len is the number of different names added.
-func (s *Set) Len() int { return s.count }
+// Len is the number of different names met, excluded ones left out.
+func (s *Set) Len() int { return s.fresh }
 
-// Add puts name into the set and tells whether it is new there. Names are
-// compared byte by byte: normalize them first.
-func (s *Set) Add(name []byte) (fresh bool) {
-	e, sh := s.place(name)
-	if sh.count*ofParts >= sh.size()*fullParts {
-		sh.grow(&s.scratch)
-	}
-	at, found := sh.find(e)
-	if found {
-		return false
-	}
-	*at = e
-	sh.count++
-	s.count++
-	return true
+// Exclude makes Excluded the verdict on name from now on. If name was met before
+// it does nothing, so exclude first.
+func (s *Set) Exclude(name []byte) {
+	s.table.insert(entry{key: s.key(name), excluded: 1})
 }
 
-// Has tells whether name was added.
+// Meet gives the verdict on name, and remembers the name.
+func (s *Set) Meet(name []byte) Verdict { return s.meet(s.key(name)) }
+
+// Add is Meet for those who only ask whether the name is fresh.
+func (s *Set) Add(name []byte) (fresh bool) { return s.Meet(name) == Fresh }
+
+// Has tells whether name was met or excluded, and does not remember it.
 func (s *Set) Has(name []byte) bool {
-	e, sh := s.place(name)
-	if sh.count == 0 {
+	if s.table.taken == 0 {
 		return false
 	}
-	_, found := sh.find(e)
+	_, _, found := s.table.find(s.key(name))
 	return found
 }
 
-func (s *Set) place(name []byte) (entry, *shard) {
-	e := entry{low: maphash.Bytes(s.lowSeed, name), high: maphash.Bytes(s.highSeed, name)}
-	if e == (entry{}) {
-		e.low = 1 // zero means empty
+// Sift meets the names of lines, each ended by LF, and keeps the fresh ones, in
+// place and in order. Its verdicts are those of Meet, for half the time or less
+// in a large set, where most of it goes into waiting for memory: Sift waits for
+// many names at once.
+func (s *Set) Sift(lines []byte) (kept []byte, met Tally) {
+	if s.table.size == 0 {
+		s.table.grow()
 	}
-	return e, &s.shards[e.low%shardCount]
+	var keys [ahead]key
+	var homes [ahead]*bucket
+	var ends [ahead]int // of the names' lines
+	kept = lines[:0]
+	for len(lines) > 0 {
+		count, rest := 0, lines
+		for ; count < ahead && len(rest) > 0; count++ {
+			var name []byte
+			name, rest, _ = bytes.Cut(rest, []byte{'\n'})
+			keys[count] = s.key(name)
+			homes[count] = s.table.bucket(s.table.home(keys[count]))
+			ends[count] = len(lines) - len(rest)
+		}
+		for _, home := range homes[:count] {
+			s.read += home.count // draws it into the cache
+		}
+		start := 0
+		for i, k := range keys[:count] {
+			verdict := s.meet(k)
+			if met[verdict]++; verdict == Fresh {
+				kept = append(kept, lines[start:ends[i]]...)
+			}
+			start = ends[i]
+		}
+		lines = rest
+	}
+	return kept, met
 }
 
-func (sh *shard) size() int { return len(sh.pages) * pageEntries }
-
-// find gives the place of e, or the empty place where it belongs. The shard has
-// an empty place.
-func (sh *shard) find(e entry) (at *entry, found bool) {
-	size := sh.size()
-	// The high half, scaled to the size: unlike a remainder this needs no power
-	// of two, and it keeps the order, so that a rebuild walks through memory.
-	home, _ := bits.Mul64(e.high, uint64(size))
-	for p, i := int(home)/pageEntries, int(home)%pageEntries; ; p, i = (p+1)%len(sh.pages), 0 {
-		for ; i < pageEntries; i++ {
-			at = &sh.pages[p][i]
-			if *at == e {
-				return at, true
-			}
-			if *at == (entry{}) {
-				return at, false
-			}
-		}
-	}
+func (s *Set) key(name []byte) key {
+	return key{high: maphash.Bytes(s.high, name), low: uint32(maphash.Bytes(s.low, name))}
 }
 
-// grow adds pages and puts every entry where it now belongs.
-func (sh *shard) grow(scratch *[]entry) {
-	kept := (*scratch)[:0]
-	for _, p := range sh.pages {
-		for _, e := range p {
-			if e != (entry{}) {
-				kept = append(kept, e)
-			}
-		}
-		*p = page{}
+func (s *Set) meet(k key) Verdict {
+	b, slot, found := s.table.insert(entry{key: k})
+	switch {
+	case !found:
+		s.fresh++
+		return Fresh
+	case b.excluded>>slot&1 == 1:
+		return Excluded
+	default:
+		return Repeated
 	}
-	for range max(1, len(sh.pages)/growth) {
-		sh.pages = append(sh.pages, new(page))
-	}
-	for _, e := range kept {
-		at, _ := sh.find(e)
-		*at = e
-	}
-	*scratch = kept
 }

@@ -122,6 +122,10 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonUnknownApp, Base: holdBase, Max: holdMax, Asked: asked})
 	case apiclient.KindPlan:
 		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonPlan, Base: time.Minute, Max: 10 * time.Minute, Asked: asked})
+	case apiclient.KindNoToken:
+		d := waits(b, string(e.Kind), nil)
+		d.delay = max(tokenDelay, asked)
+		return d
 	case apiclient.KindUnavailable:
 		return fails(b, ledger.Refused, e, p, now)
 	default: // apiclient.KindUnknown
@@ -131,6 +135,10 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 		return fails(b, ledger.Lost, e, p, now)
 	}
 }
+
+// tokenDelay is how long to wait where no token is to be had: there is not more
+// than one fetch in this time (CHAT-API: "Errors").
+const tokenDelay = 2 * time.Second
 
 // Holds for what a person has to put right.
 const (

@@ -69,6 +69,8 @@ func TestDecideByKind(t *testing.T) {
 		{"unauthorized", e(apiclient.KindUnauthorized), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonUnauthorized}},
 		{"unknown app", e(apiclient.KindUnknownApp), 5, history{}, true, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonUnknownApp}},
 		{"plan used up", e(apiclient.KindPlan), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonPlan}},
+		{"no token", e(apiclient.KindNoToken), 5, old, false, verdict{Code: ledger.Refused, Attempts: 9, Again: true}},
+		{"no token after a lost answer", e(apiclient.KindNoToken), 5, oldLost, true, verdict{Code: ledger.Doubtful, Attempts: 9, Again: true}},
 		{"unavailable", e(apiclient.KindUnavailable), 5, history{}, false, verdict{Code: ledger.Refused, Attempts: 1, Again: true}},
 		{"unavailable under hold", e(apiclient.KindUnavailable), 5, history{}, true, verdict{Code: ledger.Refused, Attempts: 1, Again: true}},
 		{"unavailable after a lost answer", e(apiclient.KindUnavailable), 5, doubtful, false, verdict{Code: ledger.Doubtful, Attempts: 3, Again: true}},
@@ -146,6 +148,12 @@ func TestDecideDelays(t *testing.T) {
 		}
 		if d := delay(0, 7*time.Second); d < 7*time.Second {
 			t.Fatalf("delay %v, the API asked for 7s", d)
+		}
+	}
+	for told, want := range map[time.Duration]time.Duration{0: 2 * time.Second, 7 * time.Second: 7 * time.Second, 24 * time.Hour: longestAsked} {
+		e := &apiclient.Error{Kind: apiclient.KindNoToken, RetryAfter: told}
+		if d := decide(someBatch(1, history{}), apiclient.Answer{}, e, false, Policy{MaxAttempts: 1}, noon); d.delay != want {
+			t.Errorf("no token: delay %v, want %v", d.delay, want)
 		}
 	}
 }

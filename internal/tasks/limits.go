@@ -21,10 +21,11 @@ type Limits struct {
 	MaxBody    int                          `json:"max_body"`    // bytes of a request body
 	MaxMessage int                          `json:"max_message"` // bytes of msg and ext
 	MaxTargets map[apiclient.TargetType]int `json:"max_targets"` // targets of a call
-	Quota      string                       `json:"quota"`       // as CHAT_QUOTA has it, "" = not known
+	Quota      string                       `json:"quota"`       // CHAT_QUOTA, "" = not published
 
-	learned ledger.Learned // by what they were lowered
-	given   int            // MaxBody before it was; 0 = it was not
+	published bool           // by a worker: else they are the defaults
+	learned   ledger.Learned // by what they were lowered
+	given     int            // MaxBody before it was; 0 = it was not
 }
 
 // DefaultLimits returns the documented defaults of a form.
@@ -74,6 +75,7 @@ func LimitsInForce(ctx context.Context, book *ledger.Ledger) (Limits, error) {
 		if err := json.Unmarshal(text, &limits); err != nil {
 			return limits, fmt.Errorf("tasks: limits: %w", err)
 		}
+		limits.published = true
 	}
 	return limits.lowered(learned), nil
 }

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"crier/internal/apiclient"
+	"crier/internal/gate"
+	"crier/internal/tasks"
+)
+
+// chatAPI is how this worker gets at the Chat API.
+type chatAPI struct {
+	config
+	redis  redis.UniversalClient
+	log    *slog.Logger
+	tokens apiclient.TokenSource // set by newClient
+}
+
+// newClient makes the client with its source of tokens.
+func (c *chatAPI) newClient(observe func(string, int, time.Duration)) (*apiclient.Client, error) {
+	cfg := c.chat
+	cfg.Observe = observe
+	if c.clientID == "" {
+		c.tokens = apiclient.ReadToken(c.token)
+	} else {
+		var err error
+		c.tokens, err = apiclient.ClientCredentials(apiclient.CredentialsConfig{
+			BaseURL: cfg.BaseURL, Org: cfg.Org, App: cfg.App, ClientID: c.clientID, Secret: c.clientSecret,
+			Timeout: cfg.Timeout,
+			Observe: func(endpoint string, status int, took time.Duration) {
+				observe(endpoint, status, took)
+				if status/100 != 2 { // nobody else may notice while the old token serves
+					c.log.Warn("the token endpoint gave no token", "status", status)
+				}
+			},
+			Store: tasks.NewTokenStore(c.redis, tasks.TokenStoreConfig{
+				Namespace: c.tasks.Namespace, App: c.tasks.App, ClientID: c.clientID, Secret: c.clientSecret,
+			}, c.log),
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	cfg.Tokens = c.tokens
+	return apiclient.New(cfg)
+}
+
+// firstToken bounds how long the first token may hold up the start.
+const firstToken = 2 * time.Second
+
+// begin gets a token before there is work: so wrong credentials are told at
+// once, and the first calls go when they are granted. Calls that are held for
+// wrong settings are tried at once, since this worker may have the right ones.
+func (c *chatAPI) begin(ctx context.Context, g *gate.Gate) {
+	wait, cancel := context.WithTimeout(ctx, firstToken)
+	defer cancel()
+	if _, err := c.tokens.Token(wait); err != nil && ctx.Err() == nil {
+		c.log.Warn("there is no token for the Chat API yet", "error", err)
+		var e *apiclient.Error
+		if errors.As(err, &e) && e.Kind == apiclient.KindUnauthorized {
+			return // a call could do no better
+		}
+	}
+	for _, t := range apiclient.TargetTypes() {
+		held, err := g.Retry(ctx, string(t), gate.ReasonUnauthorized, gate.ReasonUnknownApp)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			c.log.Warn("held calls wait for their next probe", "target_type", t, "error", err)
+		case held:
+			c.log.Info("calls are held for wrong settings, and one is tried now", "target_type", t)
+		}
+	}
+}
