@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// TokenEndpoint is the name under which Observe is told of requests for a token.
+const TokenEndpoint = "token"
+
 // CredentialsConfig says where and with what to fetch tokens.
 type CredentialsConfig struct {
 	BaseURL, Org, App string // as in Config
@@ -17,7 +20,7 @@ type CredentialsConfig struct {
 	// one that somebody has changed is found.
 	Secret  func() (string, error)
 	Timeout time.Duration // of one fetch
-	// Observe is Config.Observe; it is told of the endpoint "token".
+	// Observe is Config.Observe; it is told of TokenEndpoint.
 	Observe func(endpoint string, status int, d time.Duration)
 	// Store shares the token with other processes; nil = this one is alone.
 	Store Store
@@ -57,7 +60,7 @@ func fetchToken(ctx context.Context, w *wire, url string, c CredentialsConfig) (
 	}
 	issued := time.Now()
 	var answer bytes.Buffer
-	status, e := w.post(ctx, post{endpoint: "token", url: url, body: body, secret: secret}, &answer)
+	status, e := w.post(ctx, post{endpoint: TokenEndpoint, url: url, body: body, secret: secret}, &answer)
 	if e != nil {
 		return Token{}, tokenError(e)
 	}

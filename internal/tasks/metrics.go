@@ -26,6 +26,7 @@ type metrics struct {
 	gateWait    *prometheus.HistogramVec
 	jobDuration *prometheus.HistogramVec
 	intake      *prometheus.CounterVec
+	tokens      *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -45,6 +46,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15}, "endpoint"),
 		retries:   counter("retries_total", "Calls made again in place.", "reason"),
 		throttled: counter("throttled_total", "Calls refused for a quota.", "target_type", "kind"),
+		tokens:    counter("token_refreshes_total", "Requests for a token by what came of them.", "result"),
 		intake:    counter("intake_total", "Tasks of the raw queue by what became of them.", "result"),
 		gateWait: histogram("gate_wait_seconds", "Time a batch waited for its grant.",
 			[]float64{.001, .005, .025, .1, .5, 1, 5, 15, 60, 300}, "priority"),
@@ -76,6 +78,9 @@ func (m *metrics) start() {
 	for _, result := range []string{intakeAccepted, intakeRepeated, intakeRejected} {
 		m.intake.WithLabelValues(result)
 	}
+	for _, result := range []string{tokenOK, tokenFailed} {
+		m.tokens.WithLabelValues(result)
+	}
 	for _, p := range []string{"bulk", "urgent"} {
 		m.gateWait.WithLabelValues(p)
 		m.jobDuration.WithLabelValues(p)
@@ -86,7 +91,20 @@ func (m *metrics) start() {
 func (m *metrics) observe(endpoint string, status int, took time.Duration) {
 	m.requests.WithLabelValues(endpoint, strconv.Itoa(status)).Inc()
 	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
+	if endpoint == apiclient.TokenEndpoint {
+		result := tokenFailed
+		if status/100 == 2 {
+			result = tokenOK
+		}
+		m.tokens.WithLabelValues(result).Inc()
+	}
 }
+
+// What came of a request for a token.
+const (
+	tokenOK     = "ok"
+	tokenFailed = "failed"
+)
 
 // call counts one call with messages.
 func (m *metrics) call(job ledger.Job, b batch, d decision, bytes int) {
