@@ -50,7 +50,8 @@ if tonumber(job[2]) == 0 and redis.call('HSETNX', KEYS[1], 'finished', string.fo
     local finished = string.format('%.0f', now)
     if log == finished .. ' [["s",1,[0,' .. #out .. ']]]\n' then log = '' end -- all sent at once and just now: goes without saying
     if #names <= 64 and #out <= 64 and #log <= 64 and not string.find(out, 'u', 1, true) then
-      redis.call('HSET', KEYS[1], 'names', names, 'out', out, 'log', log)
+      redis.call('HSET', KEYS[1], 'n', names, 'o', out)
+      if log ~= '' then redis.call('HSET', KEYS[1], 'l', log) end
       redis.call('DEL', KEYS[2], KEYS[3], KEYS[6])
     end
   end

@@ -81,7 +81,10 @@ func (l *Ledger) Document(ctx context.Context, id string) ([]byte, error) {
 // Expired reports whether the job's time is over.
 func (j Job) Expired(now time.Time) bool { return !j.ExpiresAt.IsZero() && !now.Before(j.ExpiresAt) }
 
-const reasonPrefix = "r:"
+const (
+	reasonPrefix = "r:"
+	commonType   = "users" // target type of jobs that do not say
+)
 
 func parseJob(id string, fields map[string]string) Job {
 	number := func(name string) int64 {
@@ -94,9 +97,13 @@ func parseJob(id string, fields map[string]string) Job {
 		}
 		return time.Time{}
 	}
+	targetType, said := fields["type"]
+	if !said {
+		targetType = commonType
+	}
 	job := Job{
 		Spec: Spec{
-			ID: id, Name: fields["name"], TargetType: fields["type"], Urgent: fields["priority"] == "urgent",
+			ID: id, Name: fields["name"], TargetType: targetType, Urgent: fields["urgent"] != "",
 			Weight: max(int(number("weight")), 1), Hold: fields["hold"] != "", MaxRate: int(number("max_rate")),
 			SendAt: at("send_at"), ExpiresAt: at("expires_at"), ResendOf: fields["resend_of"],
 		},

@@ -122,7 +122,7 @@ func script(name string) *redis.Script {
 // jobKeys are the keys of one job. Absent ones cost nothing: free and held go
 // when the work is done, out and log come with the first outcome.
 type jobKeys struct {
-	job   string // hash: state, settings, counts; of a small job that is finished, all of names, out and log
+	job   string // hash: state, settings, counts; of a small job that is finished also n, o and l: its names, out and log
 	doc   string // string: the canonical document without id and targets
 	names string // hash: segment number -> packed lines
 	free  string // sorted set: segments nobody holds, by the time in ms at which they are due

@@ -204,7 +204,7 @@ func checkCounts(ctx context.Context, l *Ledger, id string) error {
 		return err
 	}
 	job := parseJob(id, fields.Val())
-	codes := out.Val() + fields.Val()["out"] // in one of the two places
+	codes := out.Val() + fields.Val()["o"] // in one of the two places
 	count, reasons := map[Outcome]int64{}, map[string]int64{}
 	for _, c := range []byte(codes) {
 		count[Code(c).Outcome()]++

@@ -182,9 +182,12 @@ func (ld *Load) sealArgs() []any {
 		args = append(args, "max_rate", ld.spec.MaxRate)
 	}
 	args = append(args,
-		"state", string(state), "type", ld.spec.TargetType, "total", ld.total, "pending", ld.total)
+		"state", string(state), "total", ld.total, "pending", ld.total)
+	if ld.spec.TargetType != commonType {
+		args = append(args, "type", ld.spec.TargetType)
+	}
 	if ld.spec.Urgent {
-		args = append(args, "priority", ld.spec.Priority())
+		args = append(args, "urgent", 1)
 	}
 	if ld.spec.Weight > 1 {
 		args = append(args, "weight", ld.spec.Weight)

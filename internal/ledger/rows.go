@@ -107,7 +107,7 @@ func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base
 	_, err = l.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		out = p.GetRange(ctx, k.out, int64(base), int64(base+max(count, 1)-1))
 		log = p.HMGet(ctx, k.log, field)
-		job = p.HMGet(ctx, k.job, "state", "names", "out", "log", "finished")
+		job = p.HMGet(ctx, k.job, "state", "n", "o", "l", "finished")
 		return nil
 	})
 	if err == nil && job.Val()[0] == nil {

@@ -204,7 +204,7 @@ func TestLate(t *testing.T) {
 						t.Errorf("%d became sent, want %d (%v)", n, want, err)
 					}
 				}
-				codes := client.Get(t.Context(), l.keys("j").out).Val() + client.HGet(t.Context(), l.keys("j").job, "out").Val()
+				codes := client.Get(t.Context(), l.keys("j").out).Val() + client.HGet(t.Context(), l.keys("j").job, "o").Val()
 				if strings.TrimLeft(codes, "\x00") != tt.want {
 					t.Errorf("codes %q, want %q", codes, tt.want)
 				}
