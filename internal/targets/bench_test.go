@@ -10,20 +10,15 @@ import (
 	"testing"
 )
 
-func benchmarkList(format Format) []byte {
+func benchmarkList(line string) []byte {
 	var list bytes.Buffer
 	for i := range 100_000 {
-		fmt.Fprintf(&list, "campaign_user_%06d", i)
-		if format == CSV {
-			list.WriteString(",Anna,3")
-		}
-		list.WriteByte('\n')
+		fmt.Fprintf(&list, line, i)
 	}
 	return list.Bytes()
 }
 
-func benchmarkReader(b *testing.B, format Format) {
-	list := benchmarkList(format)
+func benchmarkReader(b *testing.B, format Format, list []byte) {
 	b.SetBytes(int64(len(list)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -40,12 +35,30 @@ func benchmarkReader(b *testing.B, format Format) {
 	}
 }
 
-func BenchmarkText(b *testing.B) { benchmarkReader(b, Text) }
-func BenchmarkCSV(b *testing.B)  { benchmarkReader(b, CSV) }
+const (
+	textLine = "campaign_user_%06d\n"
+	csvLine  = "campaign_user_%06d,Anna,3\n"
+)
+
+func BenchmarkText(b *testing.B) { benchmarkReader(b, Text, benchmarkList(textLine)) }
+
+func BenchmarkCSV(b *testing.B) { benchmarkReader(b, CSV, benchmarkList(csvLine)) }
+
+func BenchmarkStrings(b *testing.B) {
+	benchmarkReader(b, NDJSON, benchmarkList(`"campaign_user_%06d"`+"\n"))
+}
+
+func BenchmarkObjects(b *testing.B) {
+	benchmarkReader(b, NDJSON, benchmarkList(`{"id":"campaign_user_%06d","name":"Anna"}`+"\n"))
+}
+
+func BenchmarkGzip(b *testing.B) {
+	benchmarkReader(b, Text, []byte(pack(string(benchmarkList(textLine)))))
+}
 
 // BenchmarkScanner is what the standard library takes to find the lines alone.
 func BenchmarkScanner(b *testing.B) {
-	list := benchmarkList(Text)
+	list := benchmarkList(textLine)
 	b.SetBytes(int64(len(list)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -60,7 +73,7 @@ func BenchmarkScanner(b *testing.B) {
 
 // BenchmarkEncodingCSV is what encoding/csv takes by itself.
 func BenchmarkEncodingCSV(b *testing.B) {
-	list := benchmarkList(CSV)
+	list := benchmarkList(csvLine)
 	b.SetBytes(int64(len(list)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -23,30 +23,32 @@ type gunzip struct {
 	member  gzip.Reader
 	within  bool // a member
 	members int
+	failed  error // the end, or what broke the data: who asks again is told the same
 }
 
-func (g *gunzip) Read(p []byte) (int, error) {
-	for {
+func (g *gunzip) Read(p []byte) (n int, err error) {
+	for n == 0 && g.failed == nil {
 		if !g.within {
-			if err := g.open(); err != nil {
-				return 0, err
-			}
+			g.failed = g.open()
+			continue
 		}
-		n, err := g.member.Read(p)
+		n, err = g.member.Read(p)
 		if err == io.EOF { //nolint:errorlint // of the member; what wraps io.EOF is a break
 			g.within, err = false, nil
 		}
-		if n > 0 || err != nil {
-			return n, gzipError(err)
-		}
+		g.failed = gzipError(err)
 	}
+	if n > 0 {
+		return n, nil
+	}
+	return 0, g.failed
 }
 
 // open goes on to the next member, or gives io.EOF behind the last.
 func (g *gunzip) open() error {
 	head, err := g.packed.Peek(len(gzipMagic))
 	switch {
-	case len(head) == 0 && err != io.EOF: //nolint:errorlint // as in Read
+	case len(head) == 0 && err != io.EOF:
 		return err
 	case len(head) == 0 && g.members > 0:
 		return io.EOF
@@ -64,7 +66,8 @@ func (g *gunzip) open() error {
 	return nil
 }
 
-// gzipError tells faults of the data from those of the stream they come from.
+// gzipError calls faults of the data by their name. Those of the stream that the
+// data come from stay as they are.
 func gzipError(err error) error {
 	var corrupt flate.CorruptInputError
 	switch {

@@ -37,14 +37,14 @@ func newLines(r io.Reader, gzip bool) *lines {
 func (l *lines) nextFilled() ([]byte, error) {
 	for {
 		text, err := l.next()
-		if errors.Is(err, errLineTooLong) {
-			return nil, invalid(l.count, trim(text), err)
-		}
-		if err != nil {
-			return nil, readError(err)
-		}
-		if text = trim(text); len(text) > 0 {
+		text = trim(text)
+		switch {
+		case err == nil && len(text) > 0:
 			return text, nil
+		case errors.Is(err, errLineTooLong):
+			return nil, invalid(l.count, text, err)
+		case err != nil:
+			return nil, readError(err)
 		}
 	}
 }

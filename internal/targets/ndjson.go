@@ -16,7 +16,7 @@ type jsonSource struct {
 	lines   *lines
 	columns []string // the first of these that an object has counts
 	decoder *jsontext.Decoder
-	options jsontext.Options
+	options []jsontext.Options
 	buffer  bytes.Buffer // what decoder reads: the line itself, not a copy
 	key     []byte
 	cell    []byte
@@ -28,8 +28,8 @@ func newJSONSource(l *lines, column string) *jsonSource {
 		s.columns = []string{column}
 	}
 	// Of members that are there twice, only the column leaves a doubt.
-	s.options = jsontext.AllowDuplicateNames(true)
-	s.decoder = jsontext.NewDecoder(&s.buffer, s.options)
+	s.options = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
+	s.decoder = jsontext.NewDecoder(&s.buffer, s.options...)
 	return s
 }
 
@@ -72,25 +72,33 @@ func isPlainString(text []byte) bool {
 // that in the column of an object.
 func (s *jsonSource) find(text []byte) ([]byte, error) {
 	s.buffer = *bytes.NewBuffer(text)
-	s.decoder.Reset(&s.buffer, s.options)
+	s.decoder.Reset(&s.buffer, s.options...)
 	found, err := s.choose(text)
 	if err == nil {
+		end := s.decoder.InputOffset()
 		if _, err = s.decoder.ReadToken(); err == nil {
-			return nil, fmt.Errorf("is invalid JSON at byte %d: a second value", s.decoder.InputOffset())
+			return nil, fmt.Errorf("is invalid JSON at byte %d: a second value", end+1)
 		}
 	}
-	var fault *jsontext.SyntacticError
 	switch {
-	case errors.As(err, &fault):
-		return nil, fmt.Errorf("is invalid JSON at byte %d: %w", fault.ByteOffset+1, fault.Err)
 	case err != io.EOF: //nolint:errorlint // the decoder ends with exactly that
-		return nil, fmt.Errorf("is invalid JSON: %w", err)
+		return nil, syntaxProblem(err)
+	case found.value == nil && len(s.columns) == 1:
+		return nil, fmt.Errorf("has no column %q", s.columns[0])
 	case found.value == nil:
-		return nil, fmt.Errorf("has no column %s", strings.Join(s.columns, ", "))
+		return nil, fmt.Errorf("has none of the columns %s", strings.Join(s.columns, ", "))
 	case found.twice:
 		return nil, fmt.Errorf("has the column %s twice", found.key)
 	}
 	return found.value, nil
+}
+
+func syntaxProblem(err error) error {
+	var fault *jsontext.SyntacticError
+	if errors.As(err, &fault) {
+		return fmt.Errorf("is invalid JSON at byte %d: %w", fault.ByteOffset+1, fault.Err)
+	}
+	return fmt.Errorf("is invalid JSON: %w", err)
 }
 
 // candidate is the value in the best column so far.
@@ -165,14 +173,14 @@ func (s *jsonSource) unquote(value []byte) ([]byte, error) {
 	case jsontext.KindNumber:
 		for _, c := range value {
 			if c < '0' || c > '9' {
-				return nil, errors.New("is a JSON number, but not a plain integer")
+				return nil, errors.New("is a JSON number, but no plain integer")
 			}
 		}
 		return value, nil
 	case jsontext.KindBeginObject:
-		return nil, errors.New("is a JSON object where a string should be")
+		return nil, errors.New("is a JSON object, not a string")
 	case jsontext.KindBeginArray:
-		return nil, errors.New("is a JSON array where a string should be")
+		return nil, errors.New("is a JSON array, not a string")
 	default:
 		return nil, errors.New("is no JSON string")
 	}

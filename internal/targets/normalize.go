@@ -86,6 +86,16 @@ func (a *alphabet) normalize(dst, name []byte) ([]byte, error) {
 	return dst, nil
 }
 
+// sentAsIs tells whether name is valid and needs no folding.
+func (a *alphabet) sentAsIs(name []byte) bool {
+	for _, c := range name {
+		if a[c] != c || c == 0 {
+			return false
+		}
+	}
+	return len(name) > 0 && len(name) <= MaxBytes
+}
+
 // problem says what is wrong with the byte of name at i.
 func (a *alphabet) problem(name []byte, i int) error {
 	if name[i] == ' ' {

@@ -1,9 +1,10 @@
 // Package targets reads lists of targets: it knows their formats, checks every
-// name by the rules of its kind, and tells repeated names apart.
+// name by the rules of its kind, and tells repeated and excluded names apart.
 //
 // Invariant: a name that the Reader gives is whole and valid, in the form in
 // which it is sent; a line that holds no such name is reported with its number
-// and never dropped in silence. A Set has every name at most once.
+// and never dropped in silence, and a list that breaks off ends with an error.
+// To a Set every name is fresh at most once.
 //
 // It holds no list: names are lent one at a time, and who wants the list keeps
 // it. It knows nothing of jobs, batches or the network.
@@ -15,6 +16,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -28,15 +30,16 @@ type Options struct {
 	// first row has none has no header: that row is data like all others, and
 	// the first column counts. An object with none is an invalid line.
 	Column string
-	// Gzip says that the list is gzip data, and an error if it is not. Without
-	// it, gzip data are still known by their first two bytes.
+	// Gzip: the list must be gzip data, of one or more members. Without it a list
+	// may be gzip data, and is known as such by its first two bytes. As the
+	// checksum stands at the end, so does the error that names before it may be wrong.
 	Gzip bool
 }
 
 // InvalidError is a line without a valid name. Reading goes on behind it.
 type InvalidError struct {
 	Line    int    // counts from 1; of a record of several lines, the first
-	Text    string // what stands there, quoted, its first 80 bytes at most; "" if not known
+	Text    string // what stands there, quoted, of it at most 80 bytes; "" if not known
 	Problem string // to stand behind Text in a sentence: "is empty"
 }
 
@@ -51,15 +54,26 @@ const maxText = 80 // bytes of a faulty line that are shown
 
 // invalid makes the error of a line, and copies what it needs of text.
 func invalid(line int, text []byte, problem error) *InvalidError {
-	shown := strconv.Quote(string(text))
-	if len(text) > maxText {
-		end := maxText
+	end := len(text)
+	if end > maxText {
+		end = maxText
 		for end > maxText-utf8.UTFMax && !utf8.RuneStart(text[end]) {
 			end-- // not within a character
 		}
-		shown = strconv.Quote(string(text[:end])) + "..."
+	}
+	shown := quote(string(text[:end]))
+	if end < len(text) {
+		shown += "..."
 	}
 	return &InvalidError{Line: line, Text: shown, Problem: problem.Error()}
+}
+
+// quote spares JSON the backslashes.
+func quote(text string) string {
+	if strings.Contains(text, `"`) && strconv.CanBackquote(text) {
+		return "`" + text + "`"
+	}
+	return strconv.Quote(text)
 }
 
 // source gives the raw cells of a list, blank ones left out, each lent until
@@ -77,8 +91,9 @@ type Reader struct {
 	close   func() error
 }
 
-// Open reads the list in a file, whose extension tells the format, or with the
-// path "-" from standard input, one name a line. Close it after use.
+// Open reads the list in a file, whose extension tells the format and a further
+// .gz that it is packed, or with the path "-" from standard input, one name a
+// line. Close it after use.
 func Open(path string, opt Options) (*Reader, error) {
 	if path == "-" {
 		return NewReader(os.Stdin, Text, opt)
@@ -126,8 +141,8 @@ func NewReader(r io.Reader, format Format, opt Options) (*Reader, error) {
 }
 
 // Next gives the next name, normalized and lent until the next call, and the
-// number of its line, from 1. A line of text costs no allocation, a row of CSV
-// the one string that encoding/csv makes of it.
+// number of its line, from 1. It costs no allocation, but for a row of CSV the one
+// string that encoding/csv makes of it.
 //
 // An *InvalidError is about one line: the next call reads on behind it. Every
 // other error is the end, and stays: io.EOF, or what keeps the list from being
@@ -142,6 +157,9 @@ func (r *Reader) Next() (name []byte, line int, err error) {
 			r.failed = err
 		}
 		return nil, line, err
+	}
+	if r.letters.sentAsIs(cell) { // as most are
+		return cell, line, nil
 	}
 	name, err = r.letters.normalize(r.name[:0], cell)
 	if err != nil {

@@ -103,13 +103,15 @@ func TestLongLines(t *testing.T) {
 // A stream that breaks off within a line must not yield the first half of a name.
 func TestBrokenStream(t *testing.T) {
 	broken := errors.New("connection reset")
-	for _, format := range []Format{Text, CSV} {
+	for format, list := range map[Format]string{
+		Text: "user1\nuser2\nuse", CSV: "user1\nuser2\nuse", NDJSON: "\"user1\"\n\"user2\"\n\"use\"",
+	} {
 		for end, want := range map[error]error{
 			broken:                            broken,
 			io.ErrUnexpectedEOF:               io.ErrUnexpectedEOF,
 			fmt.Errorf("wrapped: %w", io.EOF): io.ErrUnexpectedEOF, // not io.EOF: the list did not end there
 		} {
-			stream := io.MultiReader(strings.NewReader("user1\nuser2\nuse"), iotest.ErrReader(end))
+			stream := io.MultiReader(strings.NewReader(list), iotest.ErrReader(end))
 			r, err := NewReader(stream, format, Options{Kind: Users})
 			if err != nil {
 				t.Fatal(err)
@@ -141,7 +143,7 @@ func TestOneByteAtATime(t *testing.T) {
 }
 
 func TestUTF16(t *testing.T) {
-	for _, format := range []Format{Text, CSV} {
+	for _, format := range []Format{Text, CSV, NDJSON} {
 		for _, list := range []string{"\xff\xfeu\x001\x00\n\x00", "\xfe\xff\x00u\x001\x00\n"} {
 			got, err := readString(t, list, format, Options{Kind: Users})
 			if got != nil || err == nil || !strings.Contains(err.Error(), "save it as UTF-8") {
@@ -152,7 +154,7 @@ func TestUTF16(t *testing.T) {
 }
 
 func TestInvalidErrors(t *testing.T) {
-	for _, name := range []string{"invalid.txt", "invalid.csv"} {
+	for _, name := range []string{"invalid.txt", "invalid.csv", "invalid.ndjson"} {
 		r, err := Open(filepath.Join("testdata", name), Options{Kind: Users})
 		if err != nil {
 			t.Fatal(err)
@@ -198,7 +200,11 @@ func TestOpen(t *testing.T) {
 		}
 		return path
 	}
-	for _, path := range []string{write("a.txt", "u1\n"), write("b.CSV", "ID\nu1\n")} {
+	for _, path := range []string{
+		write("a.txt", "u1\n"), write("b.CSV", "ID\nu1\n"), write("c.ndjson", `"u1"`), write("d.JsonL", `{"id":"u1"}`),
+		write("a.txt.gz", pack("u1\n")), write("b.csv.GZ", pack("id\nu1\n")), write("c.NDJSON.gz", pack(`"u1"`)), write("d.jsonl.gz", pack(`{"id":"u1"}`)),
+		write("packed.txt", pack("u1\n")),
+	} {
 		r, err := Open(path, Options{Kind: Users})
 		if err != nil {
 			t.Fatal(err)
@@ -211,8 +217,10 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		write("list.xlsx", ""):             `unknown extension ".xlsx" (known: .txt, .csv; - is standard input)`,
-		write("list", ""):                  `unknown extension "" (known: .txt, .csv; - is standard input)`,
+		write("list.xlsx", ""):             `unknown extension ".xlsx" (known: .txt, .csv, .ndjson, .jsonl, each also with .gz; - is standard input)`,
+		write("list.xlsx.gz", ""):          `unknown extension ".xlsx.gz"`,
+		write("list.gz", ""):               `unknown extension ".gz"`,
+		write("list", ""):                  `unknown extension "" (known: .txt, .csv, .ndjson, .jsonl, each also with .gz; - is standard input)`,
 		filepath.Join(dir, "nosuch.txt"):   "nosuch.txt: no such file or directory",
 		filepath.Join(dir, "no", "no.csv"): "no such file or directory",
 	} {
@@ -223,33 +231,35 @@ func TestOpen(t *testing.T) {
 }
 
 func TestOpenStandardInput(t *testing.T) {
-	in, out, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = in.Close() }()
 	stdin := os.Stdin
-	os.Stdin = in
 	defer func() { os.Stdin = stdin }()
-	if _, err := out.WriteString("u1\nu2\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r, err := Open("-", Options{Kind: Users})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := read(r)
-	if diff := cmp.Diff([]string{"1:u1", "2:u2"}, got); diff != "" || err != nil {
-		t.Error(diff, err)
-	}
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
-	if _, err := in.Stat(); err != nil {
-		t.Errorf("standard input was closed: %v", err)
+	for _, list := range []string{"u1\nu2\n", pack("u1\nu2\n")} {
+		in, out, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = in.Close() }()
+		os.Stdin = in
+		if _, err := out.WriteString(list); err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Open("-", Options{Kind: Users})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := read(r)
+		if diff := cmp.Diff([]string{"1:u1", "2:u2"}, got); diff != "" || err != nil {
+			t.Error(diff, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := in.Stat(); err != nil {
+			t.Errorf("standard input was closed: %v", err)
+		}
 	}
 }
 
@@ -262,6 +272,7 @@ func TestOptions(t *testing.T) {
 		`unknown kind ""`:       {CSV, Options{}},
 		`no column "phone"`:     {Text, Options{Kind: Users, Column: "phone"}},
 		`unknown format "xml"`:  {"xml", Options{Kind: Users}},
+		`unknown kind "rooms"`:  {NDJSON, Options{Kind: "rooms", Gzip: true}},
 	} {
 		if _, err := NewReader(strings.NewReader("u1"), tt.format, tt.opt); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %s", tt, err, want)

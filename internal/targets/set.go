@@ -27,9 +27,7 @@ const ahead = 64
 // names are taken for one has a probability below 1e-15, far less than that of a
 // memory fault, and nobody can make up such names.
 //
-// Ten million names take about 160 MB, and no allocation each.
-//
-// Names are compared byte by byte: normalize them first. A Set is not for
+// Ten million names take about 160 MB, and none an allocation of its own. Names are compared byte by byte: normalize them first. A Set is not for
 // concurrent use; make one with NewSet.
 type Set struct {
 	high, low maphash.Seed // of the halves of a key
@@ -68,9 +66,8 @@ func (s *Set) Has(name []byte) bool {
 }
 
 // Sift meets the names of lines, each ended by LF, and keeps the fresh ones, in
-// place and in order. Its verdicts are those of Meet, for half the time or less
-// in a large set, where most of it goes into waiting for memory: Sift waits for
-// many names at once.
+// place and in order. Its verdicts are those of Meet, in about half the time: a
+// large set mostly waits for memory, and Sift waits for many names at once.
 func (s *Set) Sift(lines []byte) (kept []byte, met Tally) {
 	if s.table.size == 0 {
 		s.table.grow()
@@ -89,7 +86,7 @@ func (s *Set) Sift(lines []byte) (kept []byte, met Tally) {
 			ends[count] = len(lines) - len(rest)
 		}
 		for _, home := range homes[:count] {
-			s.read += home.count // draws it into the cache
+			s.read += home.count // so that meet finds it in the cache
 		}
 		start := 0
 		for i, k := range keys[:count] {
