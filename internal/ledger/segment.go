@@ -23,8 +23,10 @@ type Segment struct {
 	ledger *Ledger
 	job    Job
 	claim  string
-	base   int     // index of the first target in the job
-	ends   []int32 // end of each target's line in Lines
+	base   int // index of the first target in the job
+
+	findEnds sync.Once
+	ends     []int32 // end of each target's line in Lines; mostly nobody asks
 
 	mu      sync.Mutex
 	codes   []Code
@@ -72,8 +74,8 @@ func (s *Segment) read(reply []string) (err error) {
 	if s.Lines, err = s.ledger.packer.unpack([]byte(reply[2])); err != nil {
 		return err
 	}
-	if s.ends = lineEnds(s.Lines); len(s.ends) != s.Count {
-		return fmt.Errorf("ledger: segment %s holds %d names", s.Name, len(s.ends))
+	if n := bytes.Count(s.Lines, newline); n != s.Count {
+		return fmt.Errorf("ledger: segment %s holds %d names", s.Name, n)
 	}
 	s.codes = make([]Code, s.Count)
 	for i, c := range []byte(reply[3]) {
@@ -85,21 +87,15 @@ func (s *Segment) read(reply []string) (err error) {
 // Token returns a new fencing token for Claim.
 func (l *Ledger) Token() string { return l.nextClaim() }
 
-func lineEnds(lines []byte) []int32 {
-	ends := make([]int32, 0, 1+len(lines)/16)
-	for at := 0; at < len(lines); {
-		n := bytes.IndexByte(lines[at:], '\n')
-		if n < 0 {
-			n = len(lines) - at
-		}
-		ends = append(ends, int32(at+n))
-		at += n + 1
-	}
-	return ends
-}
-
 // Target returns the name of the target with index i.
 func (s *Segment) Target(i int32) []byte {
+	s.findEnds.Do(func() {
+		for at := range s.Lines {
+			if s.Lines[at] == '\n' {
+				s.ends = append(s.ends, int32(at))
+			}
+		}
+	})
 	from := int32(0)
 	if i > 0 {
 		from = s.ends[i-1] + 1
