@@ -26,24 +26,22 @@ func (c *jobFlags) read(ctx context.Context, a *app, use func(tasks.Submission) 
 	}
 	sub := tasks.Submission{Document: document, SkipInvalid: c.SkipInvalid}
 	kind := string(document.Message.TargetType)
-	if c.Targets != nil {
-		l, err := c.open(ctx, a, "--targets", *c.Targets, kind)
-		if err != nil {
-			return err
-		}
-		defer l.close()
-		sub.Names = l
+	names, err := c.openAll(ctx, a, "--targets", c.Targets, kind)
+	defer names.close()
+	if err != nil {
+		return err
 	}
-	var exclude lists
-	for _, path := range c.Exclude {
-		l, err := c.open(ctx, a, "--exclude", path, kind)
-		if err != nil {
-			return err
-		}
-		defer l.close()
-		exclude = append(exclude, l)
+	exclude, err := c.openAll(ctx, a, "--exclude", c.Exclude, kind)
+	defer exclude.close()
+	if err != nil {
+		return err
 	}
-	if exclude != nil {
+	if names.lists != nil {
+		names.named = len(c.Targets) > 1
+		sub.Names = &names
+	}
+	if exclude.lists != nil {
+		exclude.named = true
 		sub.Exclude = &exclude
 	}
 	// Nearly all memory is what tells millions of names apart, and lives to the
@@ -65,18 +63,18 @@ func (c *jobFlags) checkLists() error {
 	if c.Job != nil && *c.Job == "-" {
 		readers = append(readers, "--job")
 	}
-	if c.Targets != nil && *c.Targets == "-" {
-		readers = append(readers, "--targets")
-	}
-	for _, path := range c.Exclude {
-		if path == "-" {
-			readers = append(readers, "--exclude")
+	for flag, paths := range map[string][]string{"--targets": c.Targets, "--exclude": c.Exclude} {
+		for _, path := range paths {
+			if path == "-" {
+				readers = append(readers, flag)
+			}
 		}
 	}
 	if len(readers) > 1 {
+		slices.Sort(readers)
 		return usage("%s cannot both read standard input", strings.Join(readers[:2], " and "))
 	}
-	columns := c.Targets != nil && hasColumns(*c.Targets) || slices.ContainsFunc(c.Exclude, hasColumns)
+	columns := slices.ContainsFunc(c.Targets, hasColumns) || slices.ContainsFunc(c.Exclude, hasColumns)
 	if c.Column != nil && !columns {
 		return usage("--column %s: no list is given that has columns", *c.Column)
 	}
@@ -110,14 +108,24 @@ func (c *jobFlags) open(ctx context.Context, a *app, flag, path, kind string) (l
 	return list{Reader: reader, flag: flag, path: path}, nil
 }
 
+// openAll opens several lists. Close those it returns, beside an error too.
+func (c *jobFlags) openAll(ctx context.Context, a *app, flag string, paths []string, kind string) (all lists, err error) {
+	for _, path := range paths {
+		l, err := c.open(ctx, a, flag, path, kind)
+		if err != nil {
+			return all, err
+		}
+		all.lists, all.opened = append(all.lists, l), append(all.opened, l)
+	}
+	return all, nil
+}
+
 // hasColumns tells lists in which --column has a meaning from lists of lines:
 // the two may go together, one of them to be left out of the other.
 func hasColumns(path string) bool {
 	name := strings.TrimSuffix(strings.ToLower(path), ".gz")
 	return name != "-" && filepath.Ext(name) != ".txt"
 }
-
-func (l list) close() { _ = l.Close() } // read only
 
 // Next gives the next name.
 func (l list) Next() ([]byte, int, error) {
@@ -133,18 +141,22 @@ func ofLine(err error) bool {
 	return errors.As(err, &invalid)
 }
 
-// lists are several lists, one behind the other. Faults of lines name theirs.
-type lists []list
+// lists are several lists, one behind the other.
+type lists struct {
+	lists  []list // that are still to be read
+	opened []list
+	named  bool // faults of lines name their list
+}
 
 // Next gives the next name.
 func (l *lists) Next() ([]byte, int, error) {
-	for len(*l) > 0 {
-		name, line, err := (*l)[0].Next()
+	for len(l.lists) > 0 {
+		name, line, err := l.lists[0].Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			*l = (*l)[1:]
-		case ofLine(err):
-			return nil, line, fmt.Errorf("%s: %w", (*l)[0].path, err)
+			l.lists = l.lists[1:]
+		case l.named && ofLine(err):
+			return nil, line, fmt.Errorf("%s: %w", l.lists[0].path, err)
 		default:
 			return name, line, err
 		}
@@ -152,12 +164,25 @@ func (l *lists) Next() ([]byte, int, error) {
 	return nil, 0, io.EOF
 }
 
+func (l *lists) close() {
+	for _, one := range l.opened {
+		_ = one.Close() // read only
+	}
+}
+
 // tellSkipped says which names were left out since they are none.
 func (a *app) tellSkipped(list, exclude *tasks.NamesError) {
 	if list != nil {
-		fmt.Fprintf(a.err, "skipped, %d invalid names:\n%v\n", list.Count, list)
+		fmt.Fprintf(a.err, "skipped, %d invalid %s:\n%v\n", list.Count, plural(list.Count, "name"), list)
 	}
 	if exclude != nil {
-		fmt.Fprintf(a.err, "skipped, %d invalid names of what is to be excluded: nobody is left out for them:\n%v\n", exclude.Count, exclude)
+		fmt.Fprintf(a.err, "skipped, %d invalid %s of what is to be excluded: nobody is left out for them:\n%v\n", exclude.Count, plural(exclude.Count, "name"), exclude)
 	}
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
 }

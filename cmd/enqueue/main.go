@@ -27,7 +27,7 @@ const (
 	exitInterrupted = 130 // Ctrl-C
 )
 
-func main() { c := run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}); profStop(); os.Exit(c) }
+func main() { os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})) }
 
 // streams are the standard ones, or a test's.
 type streams struct {
@@ -47,7 +47,7 @@ type commands struct {
 	Wait    waitCommand    `cmd:"" help:"Wait until a job has ended."`
 	List    listCommand    `cmd:"" help:"List jobs, the newest first."`
 	Results resultsCommand `cmd:"" help:"List what became of each target."`
-	Delete  deleteCommand  `cmd:"" help:"Remove the record of a job that has ended, or of which nothing was sent yet."`
+	Delete  deleteCommand  `cmd:"" help:"Remove the record of a job that has ended or is still scheduled."`
 
 	Rejected rejectedCommand `cmd:"" help:"List raw queue payloads that were no valid jobs."`
 }
@@ -75,6 +75,7 @@ func usage(format string, args ...any) error { return &usageError{fmt.Errorf(for
 func run(args []string, std streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends what does not heed the first: opening a named pipe, say
 	var c commands
 	parsed, done, err := settings.Parse(&c, args, std.out, kong.Name("enqueue"),
 		kong.Description("Hands send jobs to the workers and tells what became of them. It needs only REDIS_URL and NAMESPACE."),

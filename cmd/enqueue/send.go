@@ -17,7 +17,7 @@ import (
 // jobFlags describe a job; send and plan share them.
 type jobFlags struct {
 	Job         *string  `placeholder:"FILE" help:"The whole document as JSON; - reads standard input."`
-	Targets     *string  `placeholder:"FILE" help:"List of targets: .txt (one a line), .csv, .ndjson or .jsonl, each also .gz; - reads standard input, one a line."`
+	Targets     []string `sep:"none" placeholder:"FILE" help:"List of targets, may be given again and again: .txt (one a line), .csv, .ndjson or .jsonl, each also .gz; - reads standard input, one a line."`
 	Column      *string  `placeholder:"NAME" help:"Column of the lists that holds the names (default: target, username, user or id)."`
 	Target      []string `sep:"none" placeholder:"NAME" help:"One target; may be given again and again."`
 	TargetType  *string  `placeholder:"TYPE" help:"users (default), chatgroups or chatrooms."`

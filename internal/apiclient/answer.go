@@ -119,7 +119,7 @@ func (r *reader) target(name literal) bool {
 // unordered by the vendor's word, but mostly come in the order of the call:
 // then no target has to be looked up.
 func (r *reader) indexOf(name []byte) int {
-	if end := r.at + len(name); r.isLine(r.at, end) && string(r.call.Lines[r.at:end]) == string(name) {
+	if end := r.at + len(name); r.isLine(r.at, end) && string(r.call.Lines[r.at:end]) == string(name) && bytes.IndexByte(name, '\n') < 0 {
 		r.next, r.at = r.next+1, end+1
 		return r.next - 1
 	}

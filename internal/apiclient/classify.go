@@ -49,6 +49,8 @@ func classify(status int, header http.Header, body []byte, now time.Time) *Error
 		}
 	case status == http.StatusNotFound, status/100 == 3:
 		e.Kind = KindUnknownApp
+	case status == http.StatusProxyAuthRequired: // not the API's word
+		e.Kind = KindUnavailable
 	case status == http.StatusRequestTimeout:
 		e.Kind = KindUnknown
 	case status == http.StatusRequestEntityTooLarge:

@@ -77,7 +77,9 @@ func (c *Client) Send(ctx context.Context, call Call) (Answer, error) {
 	for replays := 0; ; replays++ {
 		token, err := c.tokens.Token(ctx)
 		if err != nil {
-			return Answer{}, asError(err)
+			e := *asError(err)
+			e.NotMade = replays == 0
+			return Answer{}, &e
 		}
 		answer, e := c.attempt(ctx, call, token)
 		if e == nil || e.Status/100 == 2 {

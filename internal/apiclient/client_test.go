@@ -274,17 +274,18 @@ func TestSendUnreadableSuccess(t *testing.T) {
 }
 
 // Error bodies are read and kept within bounds, and the status outlives a body
-// that breaks off.
+// that breaks off; but no more is final then.
 func TestSendBoundsErrorBodies(t *testing.T) {
 	tests := []struct {
 		name    string
+		kind    Kind
 		handler http.HandlerFunc
 	}{
-		{"huge", func(w http.ResponseWriter, _ *http.Request) {
+		{"huge", KindNotAllowed, func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = fmt.Fprint(w, strings.Repeat("x", 4*maxErrorBody))
 		}},
-		{"broken off", func(w http.ResponseWriter, _ *http.Request) {
+		{"broken off", KindUnavailable, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100000")
 			w.WriteHeader(http.StatusForbidden)
 			_, _ = fmt.Fprint(w, strings.Repeat("x", 2*maxText))
@@ -293,7 +294,7 @@ func TestSendBoundsErrorBodies(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			e := wantError(t.Context(), t, newClient(t, serve(t, tt.handler).URL), usersCall("a"))
-			if e.Kind != KindNotAllowed || e.Status != 403 || e.Body != strings.Repeat("x", maxText) {
+			if e.Kind != tt.kind || e.Status != 403 || e.Body != strings.Repeat("x", maxText) {
 				t.Errorf("%+v", *e)
 			}
 			var read bytes.Buffer

@@ -75,7 +75,11 @@ func (s *conns) take(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, c.SetDeadline(deadline)
+	if err := c.SetDeadline(deadline); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
 }
 
 func (s *conns) pop() *conn {
@@ -147,7 +151,7 @@ func (s *conns) connect(ctx context.Context) (*conn, error) {
 	defer stop()
 	c.Conn, err = s.secure(ctx, first, raw)
 	if err == nil && s.proxy != nil && s.base.Scheme == "https" {
-		if err = s.tunnel(ctx, c.Conn); err == nil {
+		if err = s.tunnel(c.Conn); err == nil {
 			c.Conn, err = s.secure(ctx, s.base, c.Conn)
 		}
 	}
@@ -175,17 +179,13 @@ func (s *conns) secure(ctx context.Context, to *url.URL, c net.Conn) (net.Conn, 
 }
 
 // tunnel asks the proxy for a way through to the server.
-func (s *conns) tunnel(ctx context.Context, c net.Conn) error {
-	deadline, _ := ctx.Deadline()
-	if err := c.SetDeadline(deadline); err != nil {
-		return err
-	}
+func (s *conns) tunnel(c net.Conn) error {
 	to := address(s.base)
 	if _, err := fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", to, to, proxyAuthorization(s.proxy)); err != nil {
 		return err
 	}
 	// Nothing follows the head before we speak, so no byte is read too much.
-	response, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: http.MethodConnect})
+	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c, maxHead)), &http.Request{Method: http.MethodConnect})
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,7 @@ type Error struct {
 	RetryAfter        time.Duration // at most 24 h; 0 = none said
 	Limit             int           // set with KindTooMany only, at least 1
 	Body              string        // at most 1 KiB of the answer
+	NotMade           bool          // there was no token for the call, so it was never posted
 	Err               error         // what went wrong on this side of the wire; may be nil
 }
 
@@ -102,6 +103,16 @@ func (e *Error) Error() string {
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
+
+// final reports whether the call can never succeed as it is, by words that
+// stand in the answer.
+func (e *Error) final() bool {
+	switch e.Kind {
+	case KindRejected, KindTooMany, KindNotAllowed, KindUnsupported:
+		return true
+	}
+	return false
+}
 
 // asError returns err as the *Error in it; any other error comes from a token
 // source of another make, so nothing was sent.

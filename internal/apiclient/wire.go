@@ -8,15 +8,17 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 )
 
 const (
-	maxAnswer    = 256 << 10 // bytes of a 2xx body that are read; 600 targets take some 25 kB
+	maxAnswer    = 256 << 10 // bytes of a 2xx body that are read, or
+	perByte      = 16        // so many for each byte of the request: names come back with what became of them
 	maxErrorBody = 64 << 10  // bytes of any other body that are read
-	maxResponse  = 1 << 20   // bytes of a whole response: its head, its body, and what chunks add to that
+	maxHead      = 64 << 10  // bytes of a response beside its body and what chunks add to that
 	bufferSize   = 16 << 10  // a whole request and most answers fit
 )
 
@@ -89,6 +91,9 @@ func (w *wire) post(ctx context.Context, p post, answer *bytes.Buffer) (status i
 	}
 	if e := classify(status, response.Header, answer.Bytes(), time.Now()); e != nil {
 		e.clean(p.secret)
+		if err != nil && !errors.Is(err, errTooLong) && e.final() { // a part of the reason is missing: it may have said something else
+			e.Kind, e.Err = KindUnavailable, fmt.Errorf("reading the answer: %w", ended(ctx, err))
+		}
 		return status, e
 	}
 	if err != nil {
@@ -108,13 +113,16 @@ func (w *wire) exchange(ctx context.Context, p post, answer *bytes.Buffer) (resp
 		}
 		stop := context.AfterFunc(ctx, c.interrupt)
 		n, err := c.Write(w.request(c.out[:0], p))
-		if err == nil {
+		switch {
+		case err == nil:
 			var whole bool
-			response, whole, err = c.read(answer)
+			response, whole, err = c.read(answer, perByte*len(p.body))
 			if stop() && whole {
 				w.conns.put(c)
 				return response, true, nil
 			}
+		case n > 0:
+			response = c.refusal(answer)
 		}
 		stop()
 		c.close()
@@ -140,34 +148,67 @@ func (w *wire) request(dst []byte, p post) []byte {
 	return append(append(dst, "\r\n\r\n"...), p.body...)
 }
 
+var errTooLong = errors.New("over") // so many bytes
+
 var postRequest = &http.Request{Method: http.MethodPost} // what responses are to; never changed
 
-// read reads a response, its body into answer. Whole says that nothing is left
-// of it on the connection, which may then be used again.
-func (c *conn) read(answer *bytes.Buffer) (response *http.Response, whole bool, err error) {
-	c.left.N = maxResponse
+// refusal reads what the server may have answered before it had read the
+// request to its end, nil if that is no refusal.
+func (c *conn) refusal(answer *bytes.Buffer) *http.Response {
+	const patience = time.Second
+	if c.SetReadDeadline(time.Now().Add(patience)) != nil {
+		return nil
+	}
+	response, _, err := c.read(answer, 0)
+	if err != nil || response.StatusCode/100 == 2 {
+		answer.Reset()
+		return nil
+	}
+	return response
+}
+
+// read reads a response, its body of at most maxAnswer bytes, or more for a
+// larger request, into answer. Whole says that nothing is left of it on the
+// connection, which may then be used again.
+func (c *conn) read(answer *bytes.Buffer, more int) (response *http.Response, whole bool, err error) {
+	limit := int64(max(maxAnswer, more))
+	c.left.N = 2*limit + maxHead
 	for {
 		response, err = http.ReadResponse(c.in, postRequest)
 		if err != nil {
 			return nil, false, err
 		}
-		if response.StatusCode/100 != 1 || response.StatusCode == http.StatusSwitchingProtocols {
+		if response.StatusCode/100 != 1 {
 			break // not merely informational
 		}
+		if response.StatusCode == http.StatusSwitchingProtocols {
+			return response, false, errors.New("the server speaks another protocol")
+		}
 	}
-	limit := int64(maxAnswer)
 	if response.StatusCode/100 != 2 {
 		limit = maxErrorBody
 	}
 	_, err = answer.ReadFrom(io.LimitReader(response.Body, limit+1))
 	if err == nil && int64(answer.Len()) > limit {
-		err = fmt.Errorf("over %d bytes", limit)
+		err = fmt.Errorf("%w %d bytes", errTooLong, limit)
 	}
-	return response, err == nil && !response.Close && c.in.Buffered() == 0, err
+	return response, err == nil && !response.Close && c.drained(), err
+}
+
+// drained reports whether nothing more has come in, below TLS neither.
+func (c *conn) drained() bool {
+	if c.raw.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	n, err := c.in.Peek(1)
+	return len(n) == 0 && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // ended returns err with the context's own error in it, if that has ended.
 func ended(ctx context.Context, err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		<-ctx.Done() // the connection has the same deadline, and may be the first to notice
+	}
 	if end := ctx.Err(); end != nil && !errors.Is(err, end) {
 		if cause := context.Cause(ctx); errors.Is(cause, end) {
 			return cause

@@ -18,7 +18,9 @@ if refused > 0 and (have('refused') == 0 or refused < have('refused')) then
   learn('refused', refused)
   if have('accepted') >= refused then redis.call('HDEL', KEYS[1], 'accepted') end -- the limit was lowered
 end
-if accepted < have('refused') and accepted > have('accepted') then
+if refused == 0 and accepted >= have('refused') then
+  redis.call('HDEL', KEYS[1], 'refused', 'accepted') -- there is no such limit, or no more
+elseif accepted < have('refused') and accepted > have('accepted') then
   learn('accepted', accepted)
 end
 return 1

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,7 @@ type Ledger struct {
 	packer *packer
 	owner  string
 	claims atomic.Int64
+	open   sync.Map // claims that are, or may be, held by this ledger
 }
 
 // New returns a ledger that claims segments under an owner name of its own.
@@ -91,9 +93,11 @@ func (l *Ledger) OwnerTTL() time.Duration { return l.cfg.OwnerTTL }
 // Ping reports whether Redis answers.
 func (l *Ledger) Ping(ctx context.Context) error { return l.client.Ping(ctx).Err() }
 
-// nextClaim returns a fencing token that was never used before.
-func (l *Ledger) nextClaim() string {
-	return l.owner + "/" + strconv.FormatInt(l.claims.Add(1), 10)
+// Token returns a new fencing token for Claim, never used before.
+func (l *Ledger) Token() string {
+	token := l.owner + "/" + strconv.FormatInt(l.claims.Add(1), 10)
+	l.open.Store(token, nil)
+	return token
 }
 
 //go:embed *.lua

@@ -8,7 +8,7 @@
 -- Answers 'created', 'exists' (same content) or 'conflict' (other content).
 local there = redis.call('HMGET', KEYS[1], 'fp', 'load')
 if there[1] then
-  if there[2] == ARGV[1] then return 'created' end -- this very call, repeated
+  if there[2] == ARGV[1] then return 'created' end -- this very call, repeated, unless the job has finished already
   redis.call('UNLINK', KEYS[5])
   return there[1] == ARGV[2] and 'exists' or 'conflict'
 end

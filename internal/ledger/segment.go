@@ -50,12 +50,15 @@ func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, St
 	}
 	switch len(reply) {
 	case 0:
+		l.open.Delete(token)
 		return nil, "", fmt.Errorf("ledger: claim: job %q: %w", job.ID, ErrNotFound)
 	case 1:
+		l.open.Delete(token)
 		return nil, State(reply[0]), nil
 	}
 	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token}
 	if err := s.read(reply); err != nil {
+		l.open.Delete(token)
 		// Claimed it is: it is put off, so that the job's other segments are delivered.
 		return nil, "", errors.Join(fmt.Errorf("ledger: claim: job %q: %w: %w", job.ID, ErrDamaged, err),
 			l.release(ctx, job.ID, s.Name, token, damagedDelay, ""))
@@ -83,9 +86,6 @@ func (s *Segment) read(reply []string) (err error) {
 	}
 	return s.replay(reply[4])
 }
-
-// Token returns a new fencing token for Claim.
-func (l *Ledger) Token() string { return l.nextClaim() }
 
 // Target returns the name of the target with index i.
 func (s *Segment) Target(i int32) []byte {
@@ -159,7 +159,11 @@ func (s *Segment) Release(ctx context.Context, delayMS int64) error {
 	s.mu.Lock()
 	last := strconv.Itoa(s.seq)
 	s.mu.Unlock()
-	return s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, last)
+	err := s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, last)
+	if err == nil {
+		s.ledger.open.Delete(s.claim)
+	}
+	return err
 }
 
 // unsettled reports whether Redis may not have all that is known here.

@@ -169,6 +169,19 @@ func (p Progress) Abandoned(alive []string) map[string]string {
 	return gone
 }
 
+// Forgotten returns those of the held segments that stand under a claim of this
+// ledger which it has given up: Redis came back from a moment before that, or a
+// claim arrived that nobody waited for any more.
+func (l *Ledger) Forgotten(p Progress) map[string]string {
+	forgotten := map[string]string{}
+	for segment, claim := range p.Held {
+		if _, open := l.open.Load(claim); !open && ownerOf(claim) == l.owner {
+			forgotten[segment] = claim
+		}
+	}
+	return forgotten
+}
+
 // Trim drops entries of the job index whose record has expired: one step of a
 // walk that cursor continues. Start with 0; 0 returned means that all were seen.
 func (l *Ledger) Trim(ctx context.Context, cursor uint64) (next uint64, err error) {

@@ -58,7 +58,7 @@ func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, 
 	d := decide(b, answer, sendErr, s.job.Hold, s.policy, time.Now())
 
 	// Record: outcomes and counts together.
-	state, err = segment.Commit(s.recording, ledger.Tally{Calls: 1, Throttled: d.throttled()}, d.updates...)
+	state, err = segment.Commit(s.recording, ledger.Tally{Calls: made(sendErr), Throttled: d.throttled()}, d.updates...)
 	if err != nil {
 		s.late(segment, d, err)
 	}
@@ -69,9 +69,18 @@ func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, 
 		s.learn(c.targetType, b.hints, len(body))
 	}
 	s.metrics.call(s.job, b, d, len(body))
-	s.logCall(segment, cut, d, sendErr, time.Since(started))
+	s.logCall(segment, b, d, sendErr, time.Since(started))
 	s.noteState(state)
 	return d, err
+}
+
+// made is the number of calls that were made: none where there was no token for it.
+func made(err error) int {
+	var e *apiclient.Error
+	if errors.As(err, &e) && e.NotMade {
+		return 0
+	}
+	return 1
 }
 
 // late reports what a call brought whose claim was lost before it could be recorded.
@@ -111,7 +120,7 @@ func (s *slot) tell(t apiclient.TargetType, p pass, d decision) {
 }
 
 // logCall writes one wide line for each call.
-func (s *slot) logCall(segment *ledger.Segment, cut chunker.Batch, d decision, err error, took time.Duration) {
+func (s *slot) logCall(segment *ledger.Segment, b batch, d decision, err error, took time.Duration) {
 	level := slog.LevelDebug
 	if err != nil && (!d.again || d.delay > 0 && s.warning.due()) {
 		level = slog.LevelWarn // targets have failed, or the API has, and then this is said now and then
@@ -119,7 +128,7 @@ func (s *slot) logCall(segment *ledger.Segment, cut chunker.Batch, d decision, e
 	if !s.log.Enabled(s.recording, level) {
 		return
 	}
-	s.log.Log(s.recording, level, "call", "segment", segment.Name, "targets", cut.Count, "bytes", cut.Bytes,
+	s.log.Log(s.recording, level, "call", "segment", segment.Name, "targets", len(b.index), "bytes", b.bytes,
 		"result", d.result, "ms", took.Milliseconds(), "retry_in", d.delay.String(), "error", err)
 }
 

@@ -32,7 +32,8 @@ type offer struct {
 	maxRate int
 	targets int
 
-	paid    bool // the job's own cap has granted it
+	pass    float64 // of its job when it was picked
+	paid    bool    // the job's own cap has granted it
 	granted chan pass
 	taken   atomic.Bool // by a grant, or by the one who offered and waits no longer
 }
@@ -177,6 +178,7 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 		}
 		l.putBack(group[grant.Calls:])
 		for _, o := range group[:grant.Calls] {
+			l.clock = max(l.clock, o.pass)
 			if !o.taken.CompareAndSwap(false, true) {
 				l.dispatcher.release() // given up while the gate was asked: the grant is lost
 				l.dispatcher.unused(ctx, l.targetType, pass{probe: grant.Probe})
@@ -192,7 +194,7 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 func (l *lane) pick(ctx context.Context) (group []*offer) {
 	for place := true; place; {
 		o, s, _ := l.best(time.Now())
-		if o == nil || len(group) == mostAsked {
+		if o == nil || len(group) == mostAsked || o.maxRate > 0 && slices.ContainsFunc(group, func(p *offer) bool { return p.job == o.job }) {
 			l.dispatcher.release()
 			return group
 		}
@@ -200,7 +202,7 @@ func (l *lane) pick(ctx context.Context) (group []*offer) {
 			continue
 		}
 		s.drop(time.Now())
-		l.clock = max(l.clock, s.pass)
+		o.pass = s.pass
 		s.pass += o.stride()
 		group = append(group, o)
 		select {

@@ -146,3 +146,64 @@ func TestTypesDoNotWaitForEachOther(t *testing.T) {
 	cancel()
 	all.Wait()
 }
+
+// A job that comes later does not wait for calls that others were refused.
+func TestNewJobAfterRefusals(t *testing.T) {
+	d := startDispatcher(t, 32, gate.Quotas{"users": {{N: 1, Window: 200 * time.Millisecond}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	order := make(chan string)
+	var all sync.WaitGroup
+	compete := func(job string, offers int) {
+		for range offers {
+			all.Go(func() {
+				take(ctx, d, &offer{job: job, targets: 250}, math.MaxInt, func() {
+					select {
+					case order <- job:
+					case <-ctx.Done():
+					}
+				})
+			})
+		}
+	}
+	compete("old", 32)
+	for range 3 {
+		<-order
+	}
+	compete("new", 1)
+	olds := 0
+	for <-order == "old" {
+		olds++
+	}
+	if olds > 3 {
+		t.Errorf("%d calls of the old job came before the first of the new one", olds)
+	}
+	cancel()
+	all.Wait()
+}
+
+// A job saves up nothing of its own cap while calls are held.
+func TestCappedJobAfterHold(t *testing.T) {
+	d := startDispatcher(t, 32, nil)
+	const held = 2 * time.Second // ten times that the lane asks in vain
+	if _, err := d.gate.Report(t.Context(), "users", false, gate.Hold{Reason: gate.ReasonPlan, Base: held, Max: held}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := make(chan struct{}, 100)
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			take(ctx, d, &offer{job: "capped", targets: 100, maxRate: 100}, 1, func() { calls <- struct{}{} })
+		})
+	}
+	<-calls // the probe
+	if err := d.gate.Passed(t.Context(), "users"); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(900 * time.Millisecond)
+	if n := len(calls); n > 2 {
+		t.Errorf("%d calls of 100 targets within a second of a job with a cap of 100", n)
+	}
+	cancel()
+	all.Wait()
+}

@@ -19,11 +19,12 @@ type hints struct {
 
 // learn shares with the fleet what an accepted call confirms, if it is news.
 func (s *slot) learn(t apiclient.TargetType, h hints, bytes int) {
-	known := s.inForce.Load()
-	fewer := h.limit > 0 && h.limit < known.MaxTargets[t]
-	smaller := h.tooLarge > 0 && (known.learned.Refused == 0 || h.tooLarge < known.learned.Refused)
-	larger := known.given > 0 && bytes > known.learned.Accepted && bytes < known.learned.Refused
-	if !fewer && !smaller && !larger {
+	if !s.inForce.Load().news(t, h, bytes) {
+		return
+	}
+	s.learning.Lock() // what several calls find out at once is told once
+	defer s.learning.Unlock()
+	if !s.inForce.Load().news(t, h, bytes) {
 		return
 	}
 	err := s.ledger.Learn(s.recording, ledger.Lesson{TargetType: string(t), MaxTargets: h.limit, Refused: h.tooLarge, Accepted: bytes})
@@ -32,6 +33,13 @@ func (s *slot) learn(t apiclient.TargetType, h hints, bytes int) {
 	}
 	s.log.Warn("the API takes less in a call than configured", "target_type", t,
 		"told_targets", h.limit, "refused_bytes", h.tooLarge, "accepted_bytes", bytes, "error", err)
+}
+
+// news reports whether an accepted call tells more than is known.
+func (l *Limits) news(t apiclient.TargetType, h hints, bytes int) bool {
+	return h.limit > 0 && h.limit < l.MaxTargets[t] ||
+		h.tooLarge > 0 && (l.learned.Refused == 0 || h.tooLarge < l.learned.Refused) ||
+		l.given > 0 && bytes > l.learned.Accepted
 }
 
 // readLimits takes over what the fleet has learned. Where nobody's limits are

@@ -202,8 +202,9 @@ func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (dela
 				break
 			}
 			running++
+			campaign := c // c changes with the limits
 			s.crew.run(func() {
-				d, err := s.call(stop, c, segment, b, cut)
+				d, err := s.call(stop, campaign, segment, b, cut)
 				results <- result{d, err}
 			})
 		}

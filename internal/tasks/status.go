@@ -31,7 +31,7 @@ type Status struct {
 	CreatedAt        *time.Time       `json:"created_at"`
 	StartedAt        *time.Time       `json:"started_at"`
 	FinishedAt       *time.Time       `json:"finished_at"`
-	TargetsPerSecond float64          `json:"targets_per_second"` // settled targets over the time of work
+	TargetsPerSecond float64          `json:"targets_per_second"` // targets with an answer over the time of work
 	ETASeconds       *float64         `json:"eta_seconds"`        // null where nothing moves
 	Reasons          map[string]int64 `json:"reasons"`
 	ResendOf         *string          `json:"resend_of"`
@@ -66,7 +66,7 @@ func NewStatus(ctx context.Context, g *gate.Gate, job ledger.Job) (Status, error
 		end = job.Finished
 	}
 	if took := end.Sub(job.Started).Seconds(); !job.Started.IsZero() && took > 0 {
-		s.TargetsPerSecond = math.Round(float64(s.Done())/took*10) / 10
+		s.TargetsPerSecond = math.Round(float64(s.Done()-s.Cancelled)/took*10) / 10
 	}
 	if job.State != ledger.StateRunning {
 		return s, nil

@@ -14,9 +14,10 @@ import (
 // twice.
 type sweeper struct {
 	*Worker
-	calm   time.Time // since when Redis has answered without a break
-	last   time.Time // when the last sweep began
-	cursor uint64    // of the walk over the job index
+	calm    time.Time // since when Redis has answered without a break
+	last    time.Time // when the last sweep began
+	audited time.Time // when this worker last looked for claims of its own that it has given up
+	cursor  uint64    // of the walk over the job index
 }
 
 func newSweeper(w *Worker, calm time.Time) *sweeper { return &sweeper{Worker: w, calm: calm} }
@@ -57,12 +58,19 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	s.last = began
 	// The lock lapses before the next tick: whoever comes first then has it.
 	mine, err := s.ledger.TryLock(ctx, "sweeper", sweepEvery*9/10)
-	if err != nil || !mine {
+	audit := began.Sub(s.audited) > auditEvery
+	if err != nil || !mine && !audit {
 		return err
 	}
 	active, err := s.ledger.Active(ctx)
 	if err != nil {
 		return err
+	}
+	if audit {
+		s.audited = began
+		if err := s.audit(ctx, active); err != nil || !mine {
+			return err
+		}
 	}
 	oldest := map[bool]time.Time{}
 	for _, urgent := range []bool{false, true} {
@@ -80,6 +88,22 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	}
 	s.cursor, err = s.ledger.Trim(ctx, s.cursor)
 	return err
+}
+
+// auditEvery is how often each worker looks after its own claims.
+const auditEvery = 5 * time.Second
+
+// audit frees segments that are held in this worker's name and forgotten by it.
+func (s *sweeper) audit(ctx context.Context, active []ledger.Progress) error {
+	for _, p := range active {
+		for segment, claim := range s.ledger.Forgotten(p) {
+			s.log.Warn("Redis still has a claim that was given up, its segment is free again", "job", p.Job.ID, "segment", segment)
+			if err := s.ledger.Free(ctx, p.Job.ID, segment, claim); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // tend looks after one job.

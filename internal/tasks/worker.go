@@ -77,6 +77,8 @@ type Worker struct {
 	blind   seldom                 // of limits that cannot be read
 	inForce atomic.Pointer[Limits] // those configured, within what the fleet has learned
 
+	learning sync.Mutex // held while a limit is shared
+
 	mu      sync.Mutex
 	working map[string]int // slots at work by job
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 
 	"crier/internal/apiclient"
 	"crier/internal/chatsim"
@@ -473,5 +474,30 @@ func TestProbeThatProvesNothing(t *testing.T) {
 	s := r.await("j1", func(s Status) bool { return s.Blocked != nil && r.sim.Stats().Calls > 0 })
 	if *s.Blocked != gate.ReasonPlan || s.Calls > 1 {
 		t.Errorf("status: %+v", s)
+	}
+}
+
+// Redis may come back from a moment at which a segment was held that its
+// owner, who is alive, has released since.
+func TestReleaseThatRedisForgot(t *testing.T) {
+	r := newRig(t, nil)
+	w, _, _ := r.start()
+	r.submit(`{"id":"j1","options":{"send_at":"2099-01-01T00:00:00Z"},`+hello+`}`, r.numbered(10))
+	client := r.redis.Client()
+	free, err := client.ZRange(t.Context(), "crier:{j1}:free", 0, -1).Result()
+	if err != nil || len(free) != 1 {
+		t.Fatalf("free segments %q, %v", free, err)
+	}
+	_, err = client.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+		p.ZRem(t.Context(), "crier:{j1}:free", free[0])
+		p.HSet(t.Context(), "crier:{j1}:held", free[0], w.ledger.Owner()+"/4711")
+		p.HSet(t.Context(), "crier:{j1}:job", "state", "running")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := r.finished("j1"); s.Sent != 10 {
+		t.Errorf("%+v", s)
 	}
 }
