@@ -202,6 +202,21 @@ func TestSkipInvalid(t *testing.T) {
 	}
 }
 
+// Several lists are one, and each is named in the faults of its lines.
+func TestSeveralLists(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	text, rows := listFile(t, "u1", "u2"), csvFile(t, "name,id\nBen,u2\nAnna,u3\n")
+	id := w.send("--text", "hello", "--targets", text, "--targets", rows)
+	if targets := slices.Sorted(maps.Keys(w.rows(id))); !slices.Equal(targets, []string{"u1", "u2", "u3"}) {
+		t.Errorf("targets: %q", targets)
+	}
+	w = newWorld(t)
+	wrong := listFile(t, "u1", "not a name")
+	w.refuses(w.enqueue("send", "--text", "hello", "--targets", rows, "--targets", wrong), wrong+": line 2")
+	w.refuses(w.enqueue("send", "--text", "hello", "--targets", rows+".gone", "--targets", text), "--targets")
+}
+
 // Lists of JSON have columns, too, and each kind of list may be packed.
 func TestLinesOfJSON(t *testing.T) {
 	t.Parallel()

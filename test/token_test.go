@@ -214,6 +214,9 @@ func TestWrongClientSecret(t *testing.T) {
 		if diff := cmp.Diff(tally{Sent: 50, Reasons: map[string]int{}}, w.tally(id, 0)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
+		if calls, made := w.status(id).Calls, w.sim.Stats().Calls; int64(calls) > made {
+			t.Errorf("the job counts %d calls, but %d were made", calls, made)
+		}
 		for name, r := range w.rows(id) {
 			if r.Attempts != 1 {
 				t.Errorf("%s took %d attempts", name, r.Attempts)
