@@ -185,7 +185,8 @@ func (s *conns) tunnel(c net.Conn) error {
 		return err
 	}
 	// Nothing follows the head before we speak, so no byte is read too much.
-	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c, maxHead)), &http.Request{Method: http.MethodConnect})
+	request := &http.Request{Method: http.MethodConnect}
+	response, err := http.ReadResponse(bufio.NewReader(io.LimitReader(c, maxHead)), request) //nolint:bodyclose // there is none
 	if err != nil {
 		return err
 	}

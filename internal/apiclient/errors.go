@@ -110,8 +110,9 @@ func (e *Error) final() bool {
 	switch e.Kind {
 	case KindRejected, KindTooMany, KindNotAllowed, KindUnsupported:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // asError returns err as the *Error in it; any other error comes from a token

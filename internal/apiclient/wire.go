@@ -78,7 +78,7 @@ func (w *wire) post(ctx context.Context, p post, answer *bytes.Buffer) (status i
 	ctx, cancel := context.WithDeadlineCause(ctx, began.Add(w.timeout), w.tooSlow)
 	defer cancel()
 	answer.Reset()
-	response, sent, err := w.exchange(ctx, p, answer)
+	response, sent, err := w.exchange(ctx, p, answer) //nolint:bodyclose // exchange has read it, or closed the connection
 	if response != nil {
 		status = response.StatusCode
 	}
@@ -210,11 +210,11 @@ func ended(ctx context.Context, err error) error {
 		<-ctx.Done() // the connection has the same deadline, and may be the first to notice
 	}
 	if end := ctx.Err(); end != nil && !errors.Is(err, end) {
-		if cause := context.Cause(ctx); errors.Is(cause, end) {
+		cause := context.Cause(ctx)
+		if errors.Is(cause, end) {
 			return cause
-		} else {
-			return fmt.Errorf("%w: %w", end, cause)
 		}
+		return fmt.Errorf("%w: %w", end, cause)
 	}
 	return err
 }

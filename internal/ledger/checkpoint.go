@@ -192,8 +192,12 @@ func (s *Segment) write() {
 	defer s.mu.Unlock()
 	for s.waiting != nil {
 		if wait := checkpointEvery - time.Since(s.written); wait > 0 {
+			end := s.waiting.ctx
 			s.mu.Unlock()
-			time.Sleep(wait)
+			select {
+			case <-time.After(wait):
+			case <-end.Done():
+			}
 			s.mu.Lock()
 		}
 		s.written = time.Now()
