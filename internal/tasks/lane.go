@@ -1,0 +1,230 @@
+package tasks
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"crier/internal/apiclient"
+	"crier/internal/gate"
+)
+
+// lane is the waiting batches of one target type.
+type lane struct {
+	dispatcher *dispatcher
+	targetType apiclient.TargetType
+	offers     chan *offer
+	jobs       map[string]*share
+	clock      float64   // the pass of the job served last: new jobs start from here
+	closed     time.Time // the gate has said that nothing goes until then
+	asked      time.Time // when it was asked last
+}
+
+// share is a job's place in the order of service: stride scheduling, in which
+// a job's pass grows by targets over weight with each grant.
+type share struct {
+	pass      float64
+	queue     []*offer
+	emptied   time.Time // when its last offer was granted or given up
+	notBefore time.Time // its own rate allows nothing earlier
+}
+
+// memory is how long a job may be without an offer and yet keep what it is
+// owed: its slots offer a few batches at a time, and change places.
+const memory = 5 * time.Second
+
+// run serves the lane until ctx ends.
+func (l *lane) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		wait := l.serve(ctx)
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case o := <-l.offers:
+			l.add(o)
+		case <-timer.C:
+		}
+	}
+}
+
+const (
+	idle = time.Hour // nothing to do until an offer comes
+	// A hold may end early, when the probe of any process comes back well.
+	recheck = 200 * time.Millisecond
+)
+
+// askEvery is the least time between two questions to the gate: under load one
+// question is for several calls, which saves most of its cost.
+const askEvery = 2 * time.Millisecond
+
+// mostAsked is how many calls one question is for.
+const mostAsked = 64
+
+// serve gives grants while it can, and returns when to try again.
+func (l *lane) serve(ctx context.Context) time.Duration {
+	for {
+		l.takeWaiting()
+		if wait := max(time.Until(l.closed), askEvery-time.Since(l.asked)); wait > 0 {
+			return wait
+		}
+		if o, _, wait := l.best(time.Now()); o == nil {
+			return wait
+		}
+		select {
+		case l.dispatcher.calls <- struct{}{}:
+		case another := <-l.offers:
+			l.add(another)
+			continue
+		case <-ctx.Done():
+			return idle
+		}
+		l.asked = time.Now()
+		group := l.pick(ctx)
+		if len(group) == 0 {
+			continue // all wait for the caps of their jobs
+		}
+		grant, err := l.dispatcher.gate.Ask(ctx, string(l.targetType), costs(group)...)
+		if err != nil {
+			l.dispatcher.log.Warn("the gate cannot be asked, no calls go", "target_type", l.targetType, "error", err)
+			grant = gate.Grant{Wait: time.Second}
+			l.closed = time.Now().Add(grant.Wait)
+		} else if grant.Calls < len(group) && !grant.Probe {
+			l.closed = time.Now().Add(min(grant.Wait, recheck))
+		}
+		l.putBack(group[grant.Calls:])
+		for _, o := range group[:grant.Calls] {
+			l.clock = max(l.clock, o.pass)
+			if !o.taken.CompareAndSwap(false, true) {
+				l.dispatcher.release() // given up while the gate was asked: the grant is lost
+				l.dispatcher.unused(ctx, l.targetType, pass{probe: grant.Probe})
+				continue
+			}
+			o.granted <- pass{probe: grant.Probe, held: grant.Held}
+		}
+	}
+}
+
+// pick takes the best offers off their queues, one for the place in flight that
+// is taken already and one for each further one that is free.
+func (l *lane) pick(ctx context.Context) (group []*offer) {
+	for place := true; place; {
+		o, s, _ := l.best(time.Now())
+		if o == nil || len(group) == mostAsked || o.maxRate > 0 && slices.ContainsFunc(group, func(p *offer) bool { return p.job == o.job }) {
+			l.dispatcher.release()
+			return group
+		}
+		if !l.within(ctx, o, s) {
+			continue
+		}
+		s.drop(time.Now())
+		o.pass = s.pass
+		s.pass += o.stride()
+		group = append(group, o)
+		select {
+		case l.dispatcher.calls <- struct{}{}:
+		default:
+			place = false
+		}
+	}
+	return group
+}
+
+// putBack gives up places in flight and what was picked for them, the last first.
+func (l *lane) putBack(group []*offer) {
+	for _, o := range slices.Backward(group) {
+		s := l.share(o.job)
+		s.queue = slices.Insert(s.queue, 0, o)
+		s.pass -= o.stride()
+		l.dispatcher.release()
+	}
+}
+
+// stride is what a call costs its job in the order of service.
+func (o *offer) stride() float64 { return float64(o.targets) / float64(max(o.weight, 1)) }
+
+func costs(group []*offer) []int {
+	targets := make([]int, len(group))
+	for i, o := range group {
+		targets[i] = o.targets
+	}
+	return targets
+}
+
+// within asks for the job's own cap, which comes first: so a capped job takes
+// nothing from the common quota that it cannot use.
+func (l *lane) within(ctx context.Context, o *offer, s *share) bool {
+	if o.maxRate == 0 || o.paid {
+		return true
+	}
+	grant, err := l.dispatcher.gate.AskRate(ctx, o.job, o.targets, o.maxRate)
+	if err != nil {
+		l.dispatcher.log.Warn("the gate cannot be asked for the cap of a job", "job", o.job, "error", err)
+		grant.Wait = time.Second
+	}
+	if o.paid = err == nil && grant.Calls > 0; !o.paid {
+		s.notBefore = time.Now().Add(grant.Wait)
+	}
+	return o.paid
+}
+
+// takeWaiting hears all offers that are there already, so that the best of
+// them is chosen, not the first.
+func (l *lane) takeWaiting() {
+	for {
+		select {
+		case o := <-l.offers:
+			l.add(o)
+		default:
+			return
+		}
+	}
+}
+
+func (l *lane) add(o *offer) {
+	s := l.share(o.job)
+	s.queue = append(s.queue, o)
+}
+
+// share returns a job's place in the order of service, a new one where it has none.
+func (l *lane) share(job string) *share {
+	if l.jobs[job] == nil {
+		l.jobs[job] = &share{pass: l.clock} // time without an offer is no credit
+	}
+	return l.jobs[job]
+}
+
+// drop takes the head off the queue.
+func (s *share) drop(now time.Time) {
+	if s.queue = s.queue[1:]; len(s.queue) == 0 {
+		s.emptied = now
+	}
+}
+
+// best returns the offer to serve next, or how long there is none. Offers that
+// nobody waits for any more are dropped on the way.
+func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
+	var best *share
+	wait := idle
+	for job, s := range l.jobs {
+		for len(s.queue) > 0 && s.queue[0].taken.Load() {
+			s.drop(now)
+		}
+		switch {
+		case len(s.queue) == 0:
+			if now.Sub(s.emptied) > memory {
+				delete(l.jobs, job)
+			}
+		case s.notBefore.After(now):
+			wait = min(wait, s.notBefore.Sub(now))
+		case best == nil || s.pass < best.pass:
+			best = s
+		}
+	}
+	if best == nil {
+		return nil, nil, wait
+	}
+	return best.queue[0], best, 0
+}
