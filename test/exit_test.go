@@ -79,7 +79,7 @@ func TestInterruptedWait(t *testing.T) {
 			w := w.in(t)
 			id := w.send("--target", "u1", "--text", name)
 			p := command{program: "enqueue", env: w.vars}.start(t, append([]string{name, id}, more...)...)
-			eventually(t, "the call is under way", func() bool { return w.sim.Stats().InFlight > 0 })
+			eventually(t, "it waits", func() bool { return p.err.String() != "" })
 			p.signal(t, syscall.SIGINT)
 			if got := p.result(t); got.code != 130 || got.out != "" {
 				t.Errorf("exit %d, %q", got.code, got.out)
@@ -88,7 +88,7 @@ func TestInterruptedWait(t *testing.T) {
 		})
 	}
 	p := command{program: "enqueue", env: w.vars}.start(t, "send", "--id", "slow", "--target", "u2", "--text", "hello", "--wait")
-	eventually(t, "the job is accepted", func() bool { return p.out.String() != "" })
+	eventually(t, "it waits", func() bool { return strings.Contains(p.err.String(), "running") })
 	p.signal(t, syscall.SIGINT)
 	got := p.result(t)
 	if got.code != 130 || got.out != "slow\n" || !strings.Contains(got.err, "goes on") {

@@ -75,7 +75,7 @@ func usage(format string, args ...any) error { return &usageError{fmt.Errorf(for
 func run(args []string, std streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends what does not heed the first: opening a named pipe, say
+	context.AfterFunc(ctx, stop) // a second signal ends what does not heed the first, such as the opening of a named pipe
 	var c commands
 	parsed, done, err := settings.Parse(&c, args, std.out, kong.Name("enqueue"),
 		kong.Description("Hands send jobs to the workers and tells what became of them. It needs only REDIS_URL and NAMESPACE."),

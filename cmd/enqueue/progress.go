@@ -64,9 +64,7 @@ type jobProgress struct {
 	last time.Time
 }
 
-func newJobProgress(stderr *os.File) *jobProgress {
-	return &jobProgress{err: stderr, last: time.Now()}
-}
+func newJobProgress(stderr *os.File) *jobProgress { return &jobProgress{err: stderr} }
 
 func (p *jobProgress) show(s tasks.Status) {
 	if term.IsTerminal(int(p.err.Fd())) {
