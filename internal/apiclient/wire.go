@@ -195,8 +195,12 @@ func (c *conn) read(answer *bytes.Buffer, more int) (response *http.Response, wh
 	return response, err == nil && !response.Close && c.drained(), err
 }
 
-// drained reports whether nothing more has come in, below TLS neither.
+// drained reports whether nothing more has come in. What waits below TLS only
+// TLS can tell; what has not come so far, silent will see.
 func (c *conn) drained() bool {
+	if c.Conn == c.raw {
+		return c.in.Buffered() == 0
+	}
 	if c.raw.SetReadDeadline(time.Unix(1, 0)) != nil {
 		return false
 	}

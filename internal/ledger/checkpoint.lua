@@ -52,6 +52,8 @@ if tonumber(job[2]) == 0 and redis.call('HSETNX', KEYS[1], 'finished', string.fo
     if #names <= 64 and #out <= 64 and #log <= 64 and not string.find(out, 'u', 1, true) then
       redis.call('HSET', KEYS[1], 'n', names, 'o', out)
       if log ~= '' then redis.call('HSET', KEYS[1], 'l', log) end
+      local at = redis.call('HMGET', KEYS[1], 'created', 'started') -- times become ms since the first of them, from 1 on
+      redis.call('HSET', KEYS[1], 'started', math.max(1, (at[2] or now) - at[1] + 1), 'finished', math.max(1, now - at[1] + 1))
       redis.call('DEL', KEYS[2], KEYS[3], KEYS[6])
     end
   end

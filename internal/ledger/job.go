@@ -97,6 +97,13 @@ func parseJob(id string, fields map[string]string) Job {
 		}
 		return time.Time{}
 	}
+	since := func(name string) time.Time {
+		ms, created := number(name), number("created")
+		if ms > 0 && ms < created/2 { // of a small job that is finished, see checkpoint.lua
+			return time.UnixMilli(created + ms - 1).UTC()
+		}
+		return at(name)
+	}
 	targetType, said := fields["type"]
 	if !said {
 		targetType = commonType
@@ -111,7 +118,7 @@ func parseJob(id string, fields map[string]string) Job {
 		Total: number("total"), Pending: number("pending"), Sent: number("sent"), Failed: number("failed"),
 		Unknown: number("unknown"), Cancelled: number("cancelled"), Resent: number("resent"),
 		Calls: number("calls"), Throttled: number("throttled"),
-		Created: at("created"), Started: at("started"), Finished: at("finished"),
+		Created: at("created"), Started: since("started"), Finished: since("finished"),
 		Reasons: map[string]int64{},
 	}
 	for name := range fields {

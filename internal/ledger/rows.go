@@ -107,7 +107,7 @@ func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base
 	_, err = l.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		out = p.GetRange(ctx, k.out, int64(base), int64(base+max(count, 1)-1))
 		log = p.HMGet(ctx, k.log, field)
-		job = p.HMGet(ctx, k.job, "state", "n", "o", "l", "finished")
+		job = p.HMGet(ctx, k.job, "state", "n", "o", "l", "created", "finished")
 		return nil
 	})
 	if err == nil && job.Val()[0] == nil {
@@ -120,8 +120,9 @@ func (l *Ledger) readOutcomes(ctx context.Context, k jobKeys, field string, base
 		s.names = names
 		s.out, _ = job.Val()[2].(string)
 		s.log, _ = job.Val()[3].(string)
-		ms, _ := job.Val()[4].(string)
-		s.finished = parseJob("", map[string]string{"finished": ms}).Finished
+		created, _ := job.Val()[4].(string)
+		finished, _ := job.Val()[5].(string)
+		s.finished = parseJob("", map[string]string{"created": created, "finished": finished}).Finished
 		return s, nil
 	}
 	s.out = out.Val()
