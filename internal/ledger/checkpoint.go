@@ -181,26 +181,11 @@ func (cp *checkpoint) move(from, to Code, n int) {
 	}
 }
 
-// checkpointEvery is the least time between two checkpoints of a segment: under
-// load one carries what several batches have to record, which saves most of its
-// cost.
-const checkpointEvery = 2 * time.Millisecond
-
 // write sends waiting checkpoints, one after another, until none waits.
 func (s *Segment) write() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.waiting != nil {
-		if wait := checkpointEvery - time.Since(s.written); wait > 0 {
-			end := s.waiting.ctx
-			s.mu.Unlock()
-			select {
-			case <-time.After(wait):
-			case <-end.Done():
-			}
-			s.mu.Lock()
-		}
-		s.written = time.Now()
 		cp := s.waiting
 		s.waiting = nil
 		if cp.err = s.broken; cp.err == nil {

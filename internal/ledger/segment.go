@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 )
 
 // Segment is a claimed slice of a job's targets. Its methods are safe for
@@ -33,9 +32,8 @@ type Segment struct {
 	tries   []Try // nil until a target was tried and is pending again
 	seq     int   // of the last checkpoint
 	waiting *checkpoint
-	writing bool      // a checkpoint waits or is on its way
-	written time.Time // when the last checkpoint was sent
-	broken  error     // why nothing more is recorded
+	writing bool  // a checkpoint waits or is on its way
+	broken  error // why nothing more is recorded
 }
 
 // Claim takes the next due segment of a running job, or nil where none is due.

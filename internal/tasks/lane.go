@@ -17,7 +17,6 @@ type lane struct {
 	jobs       map[string]*share
 	clock      float64   // the pass of the job served last: new jobs start from here
 	closed     time.Time // the gate has said that nothing goes until then
-	asked      time.Time // when it was asked last
 }
 
 // share is a job's place in the order of service: stride scheduling, in which
@@ -56,10 +55,6 @@ const (
 	recheck = 200 * time.Millisecond
 )
 
-// askEvery is the least time between two questions to the gate: under load one
-// question is for several calls, which saves most of its cost.
-const askEvery = 2 * time.Millisecond
-
 // mostAsked is how many calls one question is for.
 const mostAsked = 64
 
@@ -67,7 +62,7 @@ const mostAsked = 64
 func (l *lane) serve(ctx context.Context) time.Duration {
 	for {
 		l.takeWaiting()
-		if wait := max(time.Until(l.closed), askEvery-time.Since(l.asked)); wait > 0 {
+		if wait := time.Until(l.closed); wait > 0 {
 			return wait
 		}
 		if o, _, wait := l.best(time.Now()); o == nil {
@@ -81,7 +76,6 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 		case <-ctx.Done():
 			return idle
 		}
-		l.asked = time.Now()
 		group := l.pick(ctx)
 		if len(group) == 0 {
 			continue // all wait for the caps of their jobs
