@@ -179,6 +179,13 @@ func TestShortLivedTokens(t *testing.T) {
 	if n := desk.fetches(t); n > 3*fewest {
 		t.Errorf("%d tokens were fetched for what %d could do", n, fewest)
 	}
+	eventually(t, "the workers' metrics tell of each fetch", func() bool {
+		told := 0.0
+		for _, p := range workers {
+			told += sum(metrics(t, p)["crier_token_refreshes_total"], "result=ok")
+		}
+		return told == float64(desk.fetches(t))
+	})
 	desk.checkQuiet(t, workers...)
 }
 
