@@ -55,7 +55,7 @@ func (c *jobFlags) read(ctx context.Context, a *app, use func(tasks.Submission) 
 
 // loadGCPercent keeps a list of ten million names, whatever its format, well
 // within 256 MiB of memory.
-const loadGCPercent = 10
+const loadGCPercent = 25
 
 // checkLists finds what makes no sense of the flags about lists together.
 func (c *jobFlags) checkLists() error {

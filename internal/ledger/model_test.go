@@ -30,7 +30,7 @@ type plan struct {
 	updates []Update // indexes within the segment
 }
 
-// batch is some targets of a segment that one goroutine deals with.
+// batch is some targets of a segment that are dealt with together.
 type batch struct {
 	base  int32 // of the segment in the job
 	index []int32
@@ -114,7 +114,7 @@ func (m *model) job() Job {
 	return job
 }
 
-// Whatever becomes of the targets, in whatever order, from however many sides,
+// Whatever becomes of the targets, in whatever order, from however many batches,
 // whoever dies in between and whichever reply is lost: the ledger says the same
 // as the model, and at no moment do its counts disagree with its outcomes.
 func TestCountsFollowOutcomes(t *testing.T) {
@@ -171,30 +171,30 @@ func round(t *testing.T, rt *rapid.T, l *Ledger, job Job, m *model, segments int
 				rt.Errorf("target %d is claimed as %q, want %q", s.base+int(i), c, want)
 			}
 		}
-		// The targets of a segment are dealt with from several sides.
-		sides := make([]batch, rapid.IntRange(1, 3).Draw(rt, "batches"))
+		// The targets of a segment are dealt with in several batches.
+		batches := make([]batch, rapid.IntRange(1, 3).Draw(rt, "batches"))
 		for i := range int32(s.Count) {
-			b := &sides[int(i)%len(sides)]
+			b := &batches[int(i)%len(batches)]
 			b.base, b.index = int32(s.base), append(b.index, i)
 		}
-		for _, b := range sides {
-			var plans []plan
-			for range rapid.IntRange(1, 3).Draw(rt, "commits") {
+		var plans []plan
+		for range rapid.IntRange(1, 3).Draw(rt, "commits") {
+			for _, b := range batches {
 				plans = append(plans, m.draw(rt, b))
 			}
-			all.Go(func() {
-				for _, p := range plans {
-					_, err := s.Commit(t.Context(), p.tally, p.updates...)
-					if err == nil {
-						err = checkCounts(t.Context(), l, job.ID)
-					}
-					if err != nil {
-						errs <- err
-						return
-					}
-				}
-			})
 		}
+		all.Go(func() {
+			for _, p := range plans {
+				_, err := s.Commit(t.Context(), p.tally, p.updates...)
+				if err == nil {
+					err = checkCounts(t.Context(), l, job.ID)
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
 	}
 	all.Wait()
 	for _, s := range held {

@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 )
 
-// Segment is a claimed slice of a job's targets. Its methods are safe for
-// concurrent use: batches of one segment are recorded side by side, and what
-// waits while a checkpoint is on its way goes along with the next.
+// Segment is a claimed slice of a job's targets, for use by one goroutine.
 type Segment struct {
 	JobID string
 	Name  string // of the segment within its job
@@ -24,16 +21,11 @@ type Segment struct {
 	claim  string
 	base   int // index of the first target in the job
 
-	findEnds sync.Once
-	ends     []int32 // end of each target's line in Lines; mostly nobody asks
-
-	mu      sync.Mutex
-	codes   []Code
-	tries   []Try // nil until a target was tried and is pending again
-	seq     int   // of the last checkpoint
-	waiting *checkpoint
-	writing bool  // a checkpoint waits or is on its way
-	broken  error // why nothing more is recorded
+	ends   []int32 // end of each target's line in Lines; mostly nobody asks
+	codes  []Code
+	tries  []Try // nil until a target was tried and is pending again
+	seq    int   // of the last checkpoint
+	broken error // why nothing more is recorded
 }
 
 // Claim takes the next due segment of a running job, or nil where none is due.
@@ -87,13 +79,13 @@ func (s *Segment) read(reply []string) (err error) {
 
 // Target returns the name of the target with index i.
 func (s *Segment) Target(i int32) []byte {
-	s.findEnds.Do(func() {
+	if s.ends == nil {
 		for at := range s.Lines {
 			if s.Lines[at] == '\n' {
 				s.ends = append(s.ends, int32(at))
 			}
 		}
-	})
+	}
 	from := int32(0)
 	if i > 0 {
 		from = s.ends[i-1] + 1
@@ -116,11 +108,8 @@ func (s *Segment) replay(log string) error {
 }
 
 // Pending calls yield for each target that is still to be dealt with: its
-// index, its code and what is known of earlier attempts. Yield must not call
-// methods of the segment other than Target.
+// index, its code and what is known of earlier attempts.
 func (s *Segment) Pending(yield func(i int32, c Code, try Try)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	for i, c := range s.codes {
 		if c.final() {
 			continue
@@ -135,8 +124,6 @@ func (s *Segment) Pending(yield func(i int32, c Code, try Try)) {
 
 // Untouched reports whether no target was ever in a call.
 func (s *Segment) Untouched() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return s.tries == nil && !slices.ContainsFunc(s.codes, func(c Code) bool { return c != Fresh })
 }
 
@@ -151,24 +138,14 @@ func (s *Segment) PendingCount() (n int) {
 // Losing the claim before is no error.
 func (s *Segment) Release(ctx context.Context, delayMS int64) error {
 	delay := ""
-	if s.PendingCount() > 0 || s.unsettled() {
+	if s.PendingCount() > 0 || s.broken != nil {
 		delay = strconv.FormatInt(max(delayMS, 0), 10)
 	}
-	s.mu.Lock()
-	last := strconv.Itoa(s.seq)
-	s.mu.Unlock()
-	err := s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, last)
+	err := s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, strconv.Itoa(s.seq))
 	if err == nil {
 		s.ledger.open.Delete(s.claim)
 	}
 	return err
-}
-
-// unsettled reports whether Redis may not have all that is known here.
-func (s *Segment) unsettled() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.writing || s.broken != nil
 }
 
 func (l *Ledger) release(ctx context.Context, id, segment, claim, delay, last string) error {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
+	"slices"
 	"time"
 
 	"crier/internal/apiclient"
@@ -20,58 +20,260 @@ const inPlace = 3 * time.Second
 // errNotRunning says that a job was paused, cancelled or ended meanwhile.
 var errNotRunning = errors.New("tasks: the job does not run any more")
 
-// call is the life of a batch: grant, mark, POST, classify, record, tell. The
-// decision says what is left to do; an error, that nothing more of the segment
-// is to be sent now.
-func (s *slot) call(stop context.Context, c *campaign, segment *ledger.Segment, b batch, cut chunker.Batch) (decision, error) {
-	unsent := decision{again: true, left: b}
+// delivery is the work on the targets of one segment. Their batches are offered
+// to the dispatcher, granted, marked, posted, classified and recorded; several
+// are on their way at a time, each at its own place. What has come back and
+// what was granted meanwhile is recorded and marked together: one round trip to
+// Redis serves many batches.
+type delivery struct {
+	*slot
+	segment  *ledger.Segment
+	campaign *campaign
+	todo     []batch // to be offered, once they are due
 
-	// Grant: one place in flight, one call of the quota.
-	offer := &offer{job: s.job.ID, weight: s.job.Weight, maxRate: s.job.MaxRate, targets: cut.Count}
-	pass, err := s.dispatch.acquire(stop, c.targetType, offer)
-	if err != nil {
-		return unsent, err
-	}
-	landed := sync.OnceFunc(s.dispatch.release) // the place is for the call, not for its record
-	defer landed()
+	offered []*flight    // that wait for a permit
+	granted chan *flight // by the dispatcher
+	calls   int          // that are being made
+	landed  chan *flight // whose calls are over
 
-	// Mark: should this process end now, the ledger knows whose answer was lost.
-	mark := ledger.Update{Index: b.index, Code: ledger.InFlight}
-	state, err := segment.Commit(s.recording, ledger.Tally{}, mark)
-	if err != nil {
-		s.dispatch.unused(s.recording, c.targetType, pass)
-		return unsent, err
-	}
-	if state != ledger.StateRunning {
-		s.dispatch.unused(s.recording, c.targetType, pass)
-		_, err := segment.Commit(s.recording, ledger.Tally{}, ledger.Update{Index: b.index, Code: b.refused()})
-		return unsent, errors.Join(errNotRunning, err)
-	}
+	outgoing []*flight // granted, and not yet marked
+	incoming []*flight // landed, and not yet recorded
+	patience *time.Timer
+}
 
-	// POST: every answer is classified once, in apiclient.
-	started, body := time.Now(), c.body(cut)
-	b.bytes = len(body)
-	answer, sendErr := s.client.Send(s.calling, apiclient.Call{
-		TargetType: c.targetType, Body: body, Lines: cut.Lines, Count: cut.Count,
+// flight is a batch on its way.
+type flight struct {
+	batch
+	cut      chunker.Batch
+	campaign *campaign
+	offer    offer
+	permit   permit
+
+	err      error         // of the call
+	took     time.Duration // the call
+	decision decision      // what follows from it
+}
+
+func newDelivery(s *slot, segment *ledger.Segment, c *campaign, todo []batch) *delivery {
+	d := &delivery{
+		slot: s, segment: segment, campaign: c, todo: todo,
+		granted: make(chan *flight, window), landed: make(chan *flight, window),
+		patience: time.NewTimer(linger),
+	}
+	d.patience.Stop()
+	return d
+}
+
+// run makes calls until nothing is left to do, or the time is over, or what is
+// left has to wait for long. It returns after which delay the pending targets
+// may be claimed again.
+func (d *delivery) run() (delay time.Duration) {
+	stop, cancel := context.WithCancel(d.stop)
+	defer cancel()
+	if !d.job.ExpiresAt.IsZero() {
+		stop, cancel = context.WithDeadline(stop, d.job.ExpiresAt)
+		defer cancel()
+	}
+	defer d.patience.Stop()
+	for {
+		if stop.Err() == nil {
+			d.offer()
+		} else {
+			d.withdraw()
+		}
+		delay = untilDue(d.todo, time.Now())
+		if len(d.offered)+d.calls+len(d.incoming)+len(d.outgoing) == 0 {
+			if len(d.todo) == 0 || delay > inPlace || stop.Err() != nil {
+				return delay
+			}
+		}
+		if d.wait(stop, delay) {
+			if err := d.turn(); err != nil {
+				cancel() // nothing of this segment is to be sent now
+			}
+		}
+	}
+}
+
+// offer cuts batches off what is to be done, and lets them wait for their permits.
+func (d *delivery) offer() {
+	for len(d.offered)+len(d.outgoing)+d.calls < window {
+		d.renew()
+		b, cut, err := d.campaign.next(&d.todo, time.Now())
+		if err != nil {
+			d.unfit(d.segment, err)
+			continue // it has been put off, others may fit
+		}
+		if cut.Count == 0 {
+			return
+		}
+		f := &flight{batch: b, cut: cut, campaign: d.campaign} // d.campaign changes with the limits
+		f.offer = offer{
+			job: d.job.ID, weight: d.job.Weight, maxRate: d.job.MaxRate, targets: cut.Count,
+			granted: func(p permit) { f.permit = p; d.granted <- f },
+		}
+		d.offered = append(d.offered, f)
+		d.dispatch.offer(d.campaign.targetType, &f.offer)
+	}
+}
+
+// renew keeps the campaign within the limits of now.
+func (d *delivery) renew() {
+	limits := d.inForce.Load()
+	if limits == d.campaign.limits {
+		return
+	}
+	if again, err := newCampaign(d.document, limits); err == nil {
+		d.campaign = &again
+	} // else the API says what it does not take
+}
+
+// wait sleeps until something has happened. It reports whether it is time for a
+// turn: at once where something was granted or no call is left to wait for, else
+// after a moment in which more may land.
+func (d *delivery) wait(stop context.Context, delay time.Duration) bool {
+	var due <-chan time.Time
+	var stopped <-chan struct{}
+	if stop.Err() == nil {
+		stopped = stop.Done()
+		if len(d.todo) > 0 && delay > 0 {
+			due = time.After(delay)
+		}
+	}
+	select {
+	case f := <-d.granted:
+		d.grant(f)
+	case f := <-d.landed:
+		d.land(f)
+	case <-d.patience.C:
+		return true
+	case <-due:
+	case <-stopped:
+	}
+	for {
+		select {
+		case f := <-d.granted:
+			d.grant(f)
+		case f := <-d.landed:
+			d.land(f)
+		default:
+			return len(d.outgoing) > 0 || len(d.incoming) > 0 && d.calls == 0
+		}
+	}
+}
+
+func (d *delivery) grant(f *flight) {
+	at := slices.Index(d.offered, f)
+	d.offered = slices.Delete(d.offered, at, at+1)
+	d.outgoing = append(d.outgoing, f)
+}
+
+func (d *delivery) land(f *flight) {
+	d.calls--
+	if d.incoming = append(d.incoming, f); len(d.incoming) == 1 {
+		d.patience.Reset(linger)
+	}
+}
+
+// withdraw takes back what waits for a permit, but for what is just being granted.
+func (d *delivery) withdraw() {
+	d.offered = slices.DeleteFunc(d.offered, func(f *flight) bool {
+		mine := f.offer.take()
+		if mine {
+			d.todo = append(d.todo, f.batch)
+		}
+		return mine
 	})
-	landed()
-	d := decide(b, answer, sendErr, s.job.Hold, s.policy, time.Now())
+}
 
-	// Record: outcomes and counts together.
-	state, err = segment.Commit(s.recording, ledger.Tally{Calls: made(sendErr), Throttled: d.throttled()}, d.updates...)
+// turn records what has landed and marks what was granted, in one round trip,
+// and lets that go. An error says that nothing more of the segment is to be
+// sent now.
+func (d *delivery) turn() error {
+	incoming, outgoing := d.incoming, d.outgoing
+	d.incoming, d.outgoing = nil, nil
+	d.patience.Stop()
+
+	// Record: outcomes and counts together. Mark: should this process end while
+	// a call is made, the ledger knows whose answer was lost.
+	var tally ledger.Tally
+	var updates []ledger.Update
+	for _, f := range incoming {
+		tally.Calls += made(f.err)
+		tally.Throttled += f.decision.throttled()
+		updates = append(updates, f.decision.updates...)
+	}
+	for _, f := range outgoing {
+		updates = append(updates, ledger.Update{Index: f.index, Code: ledger.InFlight})
+	}
+	state, err := d.segment.Commit(d.recording, tally, updates...)
+	d.noteState(state)
+	for _, f := range incoming {
+		d.settle(f, err)
+	}
+	switch {
+	case err != nil:
+		d.ground(outgoing)
+	case state != ledger.StateRunning:
+		err = errors.Join(errNotRunning, d.unmark(outgoing))
+		d.ground(outgoing)
+	default:
+		d.calls += len(outgoing)
+		for _, f := range outgoing {
+			d.crew.run(func() { d.post(f); d.landed <- f })
+		}
+	}
+	return err
+}
+
+// post makes the call: every answer is classified once, in apiclient, and every
+// class is decided on once, in decide. What the answer means for all other calls
+// cannot wait for the record.
+func (d *delivery) post(f *flight) {
+	started, body := time.Now(), f.campaign.body(f.cut)
+	f.bytes = len(body)
+	answer, err := d.client.Send(d.calling, apiclient.Call{
+		TargetType: f.campaign.targetType, Body: body, Lines: f.cut.Lines, Count: f.cut.Count,
+	})
+	d.dispatch.release() // the place is for the call, not for its record
+	f.err, f.took = err, time.Since(started)
+	f.decision = decide(f.batch, answer, err, d.job.Hold, d.policy, time.Now())
+	d.tell(f.campaign.targetType, f.permit, f.decision)
+	if err == nil {
+		d.learn(f.campaign.targetType, f.hints, f.bytes)
+	}
+}
+
+// settle ends a batch's way: what is left of it is to be done again. The error
+// says why it could not be recorded.
+func (d *delivery) settle(f *flight, err error) {
 	if err != nil {
-		s.late(segment, d, err)
+		d.late(d.segment, f.decision, err)
 	}
+	d.metrics.call(d.job, f.batch, f.decision)
+	d.logCall(f)
+	if f.decision.again {
+		d.metrics.retries.WithLabelValues(f.decision.result).Inc()
+		d.todo = append(f.decision.left.split(f.decision.most, time.Now().Add(f.decision.delay)), d.todo...)
+	}
+}
 
-	// Tell: the gate, the metrics, the log.
-	s.tell(c.targetType, pass, d)
-	if sendErr == nil {
-		s.learn(c.targetType, b.hints, len(body))
+// ground keeps batches back that were granted.
+func (d *delivery) ground(flights []*flight) {
+	for _, f := range flights {
+		d.dispatch.unused(d.recording, f.campaign.targetType, f.permit)
+		d.todo = append(d.todo, f.batch)
 	}
-	s.metrics.call(s.job, b, d, len(body))
-	s.logCall(segment, b, d, sendErr, time.Since(started))
-	s.noteState(state)
-	return d, err
+}
+
+// unmark takes back that batches are in flight.
+func (d *delivery) unmark(flights []*flight) error {
+	var updates []ledger.Update
+	for _, f := range flights {
+		updates = append(updates, ledger.Update{Index: f.index, Code: f.refused()})
+	}
+	_, err := d.segment.Commit(d.recording, ledger.Tally{}, updates...)
+	return err
 }
 
 // made is the number of calls that were made: none where there was no token for it.
@@ -100,7 +302,7 @@ func (s *slot) late(segment *ledger.Segment, d decision, err error) {
 }
 
 // tell lets the gate know what the answer means for all other calls.
-func (s *slot) tell(t apiclient.TargetType, p pass, d decision) {
+func (s *slot) tell(t apiclient.TargetType, p permit, d decision) {
 	var err error
 	var held time.Duration
 	switch {
@@ -120,16 +322,16 @@ func (s *slot) tell(t apiclient.TargetType, p pass, d decision) {
 }
 
 // logCall writes one wide line for each call.
-func (s *slot) logCall(segment *ledger.Segment, b batch, d decision, err error, took time.Duration) {
+func (d *delivery) logCall(f *flight) {
 	level := slog.LevelDebug
-	if err != nil && (!d.again || d.delay > 0 && s.warning.due()) {
+	if f.err != nil && (!f.decision.again || f.decision.delay > 0 && d.warning.due()) {
 		level = slog.LevelWarn // targets have failed, or the API has, and then this is said now and then
 	}
-	if !s.log.Enabled(s.recording, level) {
+	if !d.log.Enabled(d.recording, level) {
 		return
 	}
-	s.log.Log(s.recording, level, "call", "segment", segment.Name, "targets", len(b.index), "bytes", b.bytes,
-		"result", d.result, "ms", took.Milliseconds(), "retry_in", d.delay.String(), "error", err)
+	d.log.Log(d.recording, level, "call", "segment", d.segment.Name, "targets", len(f.index), "bytes", f.bytes,
+		"result", f.decision.result, "ms", f.took.Milliseconds(), "retry_in", f.decision.delay.String(), "error", f.err)
 }
 
 // noteState lets the index know at once of a job that this slot has finished.

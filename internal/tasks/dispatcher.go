@@ -6,6 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
 	"crier/internal/apiclient"
 	"crier/internal/gate"
 )
@@ -16,12 +19,12 @@ import (
 // least for its weight. So shares, rates of single jobs and holds are decided
 // at the moment of the grant, in one place.
 type dispatcher struct {
-	gate    *gate.Gate
-	calls   chan struct{} // one for each call in flight
-	lanes   map[apiclient.TargetType]*lane
-	metrics *metrics
-	log     *slog.Logger
-	name    string // priority, for metrics
+	gate     *gate.Gate
+	places   *semaphore.Weighted // for calls in flight
+	group    int                 // places that a lane waits for a moment to become free, where it has use for them
+	lanes    map[apiclient.TargetType]*lane
+	gateWait prometheus.Observer
+	log      *slog.Logger
 }
 
 // offer is a batch that waits for its grant.
@@ -30,58 +33,49 @@ type offer struct {
 	weight  int
 	maxRate int
 	targets int
+	granted func(permit) // called once at most, by the lane: it must not wait
 
-	pass    float64 // of its job when it was picked
-	paid    bool    // the job's own cap has granted it
-	granted chan pass
-	taken   atomic.Bool // by a grant, or by the one who offered and waits no longer
+	since time.Time
+	pass  float64     // of its job when it was picked
+	paid  bool        // the job's own cap has granted it
+	taken atomic.Bool // by a grant, or by the one who offered and waits no longer
 }
 
-// pass is the permission to make one call.
-type pass struct {
+// permit is the permission to make one call, and one of the places in flight.
+type permit struct {
 	probe bool        // the gate waits for this call's answer
 	held  gate.Reason // what the probe is to find out
 }
 
 func newDispatcher(ctx context.Context, g *gate.Gate, name string, calls int, m *metrics, log *slog.Logger) *dispatcher {
 	d := &dispatcher{
-		gate: g, calls: make(chan struct{}, calls), lanes: map[apiclient.TargetType]*lane{},
-		metrics: m, log: log, name: name,
+		gate: g, places: semaphore.NewWeighted(int64(calls)), group: 1, lanes: map[apiclient.TargetType]*lane{},
+		gateWait: m.gateWait.WithLabelValues(name), log: log,
 	}
 	for _, t := range apiclient.TargetTypes() {
-		l := &lane{dispatcher: d, targetType: t, offers: make(chan *offer), jobs: map[string]*share{}}
+		l := &lane{dispatcher: d, targetType: t, woken: make(chan struct{}, 1), jobs: map[string]*share{}}
 		d.lanes[t] = l
 		go l.run(ctx)
 	}
 	return d
 }
 
-// acquire waits until a call with these targets may go, or ctx ends. The call
-// occupies one of the dispatcher's places until release.
-func (d *dispatcher) acquire(ctx context.Context, t apiclient.TargetType, o *offer) (pass, error) {
-	asked := time.Now()
-	o.granted = make(chan pass, 1)
-	select {
-	case d.lanes[t].offers <- o:
-	case <-ctx.Done():
-		return pass{}, ctx.Err()
-	}
-	select {
-	case <-ctx.Done():
-		if o.taken.CompareAndSwap(false, true) {
-			return pass{}, ctx.Err()
-		}
-	case p := <-o.granted:
-		d.metrics.gateWait.WithLabelValues(d.name).Observe(time.Since(asked).Seconds())
-		return p, nil
-	}
-	return <-o.granted, nil // granted at the same moment: it is paid for, so it is used
+// offer lets a call with these targets wait for its permit.
+func (d *dispatcher) offer(t apiclient.TargetType, o *offer) {
+	o.since = time.Now()
+	d.lanes[t].offer(o)
 }
 
-func (d *dispatcher) release() { <-d.calls }
+// take reports whether the offer was still to be had: the lane takes it to grant
+// it, the one who offered to withdraw it.
+func (o *offer) take() bool { return o.taken.CompareAndSwap(false, true) }
 
-// unused gives a pass back with which no call was made.
-func (d *dispatcher) unused(ctx context.Context, t apiclient.TargetType, p pass) {
+// release gives the place of a permit back: the call is over, or not made.
+func (d *dispatcher) release() { d.places.Release(1) }
+
+// unused gives a permit back with which no call is made.
+func (d *dispatcher) unused(ctx context.Context, t apiclient.TargetType, p permit) {
+	d.release()
 	if !p.probe {
 		return // the quota is charged, a little is wasted
 	}

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"crier/internal/apiclient"
@@ -13,10 +14,13 @@ import (
 type lane struct {
 	dispatcher *dispatcher
 	targetType apiclient.TargetType
-	offers     chan *offer
 	jobs       map[string]*share
 	clock      float64   // the pass of the job served last: new jobs start from here
 	closed     time.Time // the gate has said that nothing goes until then
+
+	mu      sync.Mutex
+	waiting []*offer      // that run has not heard of yet
+	woken   chan struct{} // there are some
 }
 
 // share is a job's place in the order of service: stride scheduling, in which
@@ -42,10 +46,20 @@ func (l *lane) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case o := <-l.offers:
-			l.add(o)
+		case <-l.woken:
 		case <-timer.C:
 		}
+	}
+}
+
+// offer adds an offer to those that wait. It does not wait itself.
+func (l *lane) offer(o *offer) {
+	l.mu.Lock()
+	l.waiting = append(l.waiting, o)
+	l.mu.Unlock()
+	select {
+	case l.woken <- struct{}{}:
+	default:
 	}
 }
 
@@ -68,14 +82,10 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 		if o, _, wait := l.best(time.Now()); o == nil {
 			return wait
 		}
-		select {
-		case l.dispatcher.calls <- struct{}{}:
-		case another := <-l.offers:
-			l.add(another)
-			continue
-		case <-ctx.Done():
+		if l.place(ctx) != nil {
 			return idle
 		}
+		l.takeWaiting() // the best of all is chosen, not the first
 		group := l.pick(ctx)
 		if len(group) == 0 {
 			continue // all wait for the caps of their jobs
@@ -91,14 +101,38 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 		l.putBack(group[grant.Calls:])
 		for _, o := range group[:grant.Calls] {
 			l.clock = max(l.clock, o.pass)
-			if !o.taken.CompareAndSwap(false, true) {
-				l.dispatcher.release() // given up while the gate was asked: the grant is lost
-				l.dispatcher.unused(ctx, l.targetType, pass{probe: grant.Probe})
+			if !o.take() {
+				l.dispatcher.unused(ctx, l.targetType, permit{probe: grant.Probe}) // withdrawn while the gate was asked
 				continue
 			}
-			o.granted <- pass{probe: grant.Probe, held: grant.Held}
+			l.dispatcher.gateWait.Observe(time.Since(o.since).Seconds())
+			o.granted(permit{probe: grant.Probe, held: grant.Held})
 		}
 	}
+}
+
+// linger is how long a place in flight may stay free while others are waited
+// for, and an answer unrecorded while others are on their way: a round trip to
+// Redis costs as much for one call as for several.
+const linger = 2 * time.Millisecond
+
+// place takes one place in flight. Where there is use for several, and some are
+// taken, it gives others a moment to become free too.
+func (l *lane) place(ctx context.Context) error {
+	places, several := l.dispatcher.places, 0
+	for _, s := range l.jobs {
+		several += len(s.queue)
+	}
+	several = min(several, l.dispatcher.group)
+	if several > 1 {
+		soon, cancel := context.WithTimeout(ctx, linger)
+		defer cancel()
+		if places.Acquire(soon, int64(several)) == nil {
+			places.Release(int64(several) - 1)
+			return nil
+		}
+	}
+	return places.Acquire(ctx, 1)
 }
 
 // pick takes the best offers off their queues, one for the place in flight that
@@ -117,11 +151,7 @@ func (l *lane) pick(ctx context.Context) (group []*offer) {
 		o.pass = s.pass
 		s.pass += o.stride()
 		group = append(group, o)
-		select {
-		case l.dispatcher.calls <- struct{}{}:
-		default:
-			place = false
-		}
+		place = l.dispatcher.places.TryAcquire(1)
 	}
 	return group
 }
@@ -164,22 +194,16 @@ func (l *lane) within(ctx context.Context, o *offer, s *share) bool {
 	return o.paid
 }
 
-// takeWaiting hears all offers that are there already, so that the best of
-// them is chosen, not the first.
+// takeWaiting puts the offers that wait into the queues of their jobs.
 func (l *lane) takeWaiting() {
-	for {
-		select {
-		case o := <-l.offers:
-			l.add(o)
-		default:
-			return
-		}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.waiting {
+		s := l.share(o.job)
+		s.queue = append(s.queue, o)
 	}
-}
-
-func (l *lane) add(o *offer) {
-	s := l.share(o.job)
-	s.queue = append(s.queue, o)
+	clear(l.waiting)
+	l.waiting = l.waiting[:0]
 }
 
 // share returns a job's place in the order of service, a new one where it has none.

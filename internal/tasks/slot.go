@@ -168,85 +168,11 @@ func (s *slot) deliver(segment *ledger.Segment) {
 		s.unfit(segment, err)
 		delay = putOff
 	default:
-		delay = s.sendAll(&c, segment, todo)
+		delay = newDelivery(s, segment, &c, todo).run()
 	}
 	if s.job.Expired(time.Now()) {
 		s.expire(segment)
 	}
-}
-
-// sendAll makes calls, several at a time, until nothing is left to do, or the
-// time is over, or what is left has to wait for long. It returns after which
-// delay the pending targets may be claimed again.
-func (s *slot) sendAll(c *campaign, segment *ledger.Segment, todo []batch) (delay time.Duration) {
-	stop, cancel := context.WithCancel(s.stop)
-	defer cancel()
-	if !s.job.ExpiresAt.IsZero() {
-		stop, cancel = context.WithDeadline(stop, s.job.ExpiresAt)
-		defer cancel()
-	}
-	type result struct {
-		decision
-		err error
-	}
-	results := make(chan result)
-	for running := 0; ; {
-		for running < window && stop.Err() == nil {
-			c = s.renewed(c)
-			b, cut, err := c.next(&todo, time.Now())
-			if err != nil {
-				s.unfit(segment, err)
-				continue // it has been put off, others may fit
-			}
-			if cut.Count == 0 {
-				break
-			}
-			running++
-			campaign := c // c changes with the limits
-			s.crew.run(func() {
-				d, err := s.call(stop, campaign, segment, b, cut)
-				results <- result{d, err}
-			})
-		}
-		delay = untilDue(todo, time.Now())
-		if running == 0 {
-			if len(todo) == 0 || delay > inPlace || stop.Err() != nil {
-				return delay
-			}
-			pause(stop, delay)
-			continue
-		}
-		var due <-chan time.Time
-		if len(todo) > 0 && running < window && stop.Err() == nil {
-			due = time.After(delay)
-		}
-		select {
-		case <-due:
-		case r := <-results:
-			running--
-			if r.err != nil {
-				cancel() // nothing of this segment is to be sent now
-			} else if r.again {
-				s.metrics.retries.WithLabelValues(r.result).Inc()
-			}
-			if r.again {
-				todo = append(r.left.split(r.most, time.Now().Add(r.delay)), todo...)
-			}
-		}
-	}
-}
-
-// renewed returns the campaign within the limits of now.
-func (s *slot) renewed(c *campaign) *campaign {
-	limits := s.inForce.Load()
-	if limits == c.limits {
-		return c
-	}
-	again, err := newCampaign(s.document, limits)
-	if err != nil {
-		return c // the API says what it does not take
-	}
-	return &again
 }
 
 // putOff is how long targets wait that fit no call: limits were lowered since

@@ -123,6 +123,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer func() { w.drain(); w.cutOff(); w.giveUp() }()
 	w.crew = newCrew(w.recording)
 	w.bulk = newDispatcher(w.recording, w.gate, "bulk", w.cfg.Concurrency, w.metrics, w.log)
+	w.bulk.group = max(w.cfg.Concurrency/4, 1) // urgent calls wait for nobody
 	w.urgent = newDispatcher(w.recording, w.gate, "urgent", w.cfg.UrgentConcurrency, w.metrics, w.log)
 
 	var agents sync.WaitGroup
