@@ -119,7 +119,7 @@ func (r *reader) target(name literal) bool {
 // unordered by the vendor's word, but mostly come in the order of the call:
 // then no target has to be looked up.
 func (r *reader) indexOf(name []byte) int {
-	if end := r.at + len(name); r.isLine(r.at, end) && string(r.call.Lines[r.at:end]) == string(name) && bytes.IndexByte(name, '\n') < 0 {
+	if end := r.at + len(name); r.isLine(r.at, end) && bytes.Equal(r.call.Lines[r.at:end], name) && bytes.IndexByte(name, '\n') < 0 {
 		r.next, r.at = r.next+1, end+1
 		return r.next - 1
 	}
@@ -149,29 +149,40 @@ func (r *reader) fillOnce() {
 // else it stops before the comma.
 func (r *reader) ahead() {
 	for r.tries > 0 {
-		rest, ok := cutPair(r.b[r.i:], `,`, `"`)
-		n := bytes.IndexByte(rest, '"')
-		if !ok || n < 0 {
+		name := after(r.b, r.i, ',') + 1 // behind its quote
+		if name < 2 || name > len(r.b) || r.b[name-1] != '"' {
 			return
 		}
-		index := r.indexOf(rest[:n])
-		if rest, ok = cutPair(rest[n+1:], `:`, `"success"`); !ok || index < 0 {
+		end := bytes.IndexByte(r.b[name:], '"')
+		if end < 0 {
+			return
+		}
+		end += name
+		index := r.indexOf(r.b[name:end])
+		value := after(r.b, end+1, ':')
+		if index < 0 || value < 0 || !bytes.HasPrefix(r.b[value:], successText) {
 			r.tries--
 			return
 		}
 		if r.verdicts[index] == unsaid {
 			r.verdicts[index] = accepted
 		}
-		r.i = len(r.b) - len(rest)
+		r.i = value + len(successText)
 	}
 }
 
-// cutPair cuts off two tokens with at most one space between them.
-func cutPair(b []byte, first, second string) (rest []byte, ok bool) {
-	if rest, ok = bytes.CutPrefix(b, []byte(first)); ok {
-		rest, ok = bytes.CutPrefix(bytes.TrimPrefix(rest, []byte{' '}), []byte(second))
+var successText = []byte(`"success"`)
+
+// after returns where the token behind c at i begins, with at most one space
+// between them; -1 where there is no such c.
+func after(b []byte, i int, c byte) int {
+	if i >= len(b) || b[i] != c {
+		return -1
 	}
-	return rest, ok
+	if i++; i < len(b) && b[i] == ' ' {
+		i++
+	}
+	return i
 }
 
 // settle gives targets that are named twice in the call the verdict of their

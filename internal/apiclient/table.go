@@ -88,13 +88,17 @@ func (t *table) look(name []byte, hash uint32) (place uint32, index int) {
 func foldHash(name []byte) uint32 {
 	const caseBits, odd = 0x2020202020202020, 0x9E3779B97F4A7C15
 	h := uint64(len(name))
-	for ; len(name) >= 8; name = name[8:] {
+	var rest uint64
+	if last := len(name) - 8; last >= 0 {
+		rest = binary.LittleEndian.Uint64(name[last:]) // some of it a second time: it does no harm
+	} else {
+		for _, c := range name {
+			rest = rest<<8 | uint64(c)
+		}
+	}
+	for ; len(name) > 8; name = name[8:] {
 		h = (h ^ (binary.LittleEndian.Uint64(name) | caseBits)) * odd
 		h ^= h >> 29
-	}
-	var rest uint64
-	for _, c := range name {
-		rest = rest<<8 | uint64(c)
 	}
 	h = (h ^ (rest | caseBits)) * odd
 	return uint32(h >> 32)
