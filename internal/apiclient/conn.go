@@ -53,13 +53,12 @@ func newConns(base, proxy *url.URL, most int) (*conns, error) {
 	return &conns{base: base, proxy: proxy, most: most, dial: new(net.Dialer).DialContext, tls: &tls.Config{}}, nil
 }
 
-// take returns a connection for one call, whose reads and writes end with ctx's
+// take returns a connection for one call, whose reads and writes end at the
 // deadline.
-func (s *conns) take(ctx context.Context) (*conn, error) {
+func (s *conns) take(ctx context.Context, deadline time.Time) (*conn, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	deadline, _ := ctx.Deadline() // the zero time = none
 	for {
 		c := s.pop()
 		if c == nil {
@@ -71,7 +70,7 @@ func (s *conns) take(ctx context.Context) (*conn, error) {
 		}
 		c.close()
 	}
-	c, err := s.connect(ctx)
+	c, err := s.connect(ctx, deadline)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +136,9 @@ func (s *conns) close() {
 }
 
 // connect makes a new connection to the server, through the proxy if there is one.
-func (s *conns) connect(ctx context.Context) (*conn, error) {
+func (s *conns) connect(ctx context.Context, deadline time.Time) (*conn, error) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	first := s.base // whom to connect to first
 	if s.proxy != nil {
 		first = s.proxy

@@ -75,29 +75,31 @@ func (w *wire) close() { w.conns.close() }
 // redirect, and sends nothing twice of which a byte may have left this process.
 func (w *wire) post(ctx context.Context, p post, answer *bytes.Buffer) (status int, e *Error) {
 	began := time.Now()
-	ctx, cancel := context.WithDeadlineCause(ctx, began.Add(w.timeout), w.tooSlow)
-	defer cancel()
+	deadline := began.Add(w.timeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
 	answer.Reset()
-	response, sent, err := w.exchange(ctx, p, answer) //nolint:bodyclose // exchange has read it, or closed the connection
+	response, sent, err := w.exchange(ctx, deadline, p, answer) //nolint:bodyclose // exchange has read it, or closed the connection
 	if response != nil {
 		status = response.StatusCode
 	}
 	w.observe(p.endpoint, status, time.Since(began))
 	switch {
 	case !sent:
-		return 0, &Error{Kind: KindUnavailable, Err: ended(ctx, err)}
+		return 0, &Error{Kind: KindUnavailable, Err: w.ended(ctx, err)}
 	case response == nil:
-		return 0, &Error{Kind: KindUnknown, Err: ended(ctx, err)}
+		return 0, &Error{Kind: KindUnknown, Err: w.ended(ctx, err)}
 	}
 	if e := classify(status, response.Header, answer.Bytes(), time.Now()); e != nil {
 		e.clean(p.secret)
 		if err != nil && !errors.Is(err, errTooLong) && e.final() { // a part of the reason is missing: it may have said something else
-			e.Kind, e.Err = KindUnavailable, fmt.Errorf("reading the answer: %w", ended(ctx, err))
+			e.Kind, e.Err = KindUnavailable, fmt.Errorf("reading the answer: %w", w.ended(ctx, err))
 		}
 		return status, e
 	}
 	if err != nil {
-		return status, &Error{Kind: KindUnknown, Status: status, Err: fmt.Errorf("reading the answer: %w", ended(ctx, err))}
+		return status, &Error{Kind: KindUnknown, Status: status, Err: fmt.Errorf("reading the answer: %w", w.ended(ctx, err))}
 	}
 	return status, nil
 }
@@ -105,9 +107,9 @@ func (w *wire) post(ctx context.Context, p post, answer *bytes.Buffer) (status i
 // exchange writes the request and reads the response. Sent says whether any
 // byte of the request may have left this process; the response is nil where its
 // head was not read, and an error beside it is about its body.
-func (w *wire) exchange(ctx context.Context, p post, answer *bytes.Buffer) (response *http.Response, sent bool, err error) {
+func (w *wire) exchange(ctx context.Context, deadline time.Time, p post, answer *bytes.Buffer) (response *http.Response, sent bool, err error) {
 	for {
-		c, err := w.conns.take(ctx)
+		c, err := w.conns.take(ctx, deadline)
 		if err != nil {
 			return nil, false, err
 		}
@@ -208,17 +210,22 @@ func (c *conn) drained() bool {
 	return len(n) == 0 && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// ended returns err with the context's own error in it, if that has ended.
-func ended(ctx context.Context, err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+// ended returns why the call was cut off, if it was, or err.
+func (w *wire) ended(ctx context.Context, err error) error {
+	late := errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+	if end, ok := ctx.Deadline(); late && ok && !time.Now().Before(end) {
 		<-ctx.Done() // the connection has the same deadline, and may be the first to notice
 	}
-	if end := ctx.Err(); end != nil && !errors.Is(err, end) {
-		cause := context.Cause(ctx)
-		if errors.Is(cause, end) {
-			return cause
-		}
-		return fmt.Errorf("%w: %w", end, cause)
+	end := ctx.Err()
+	switch {
+	case end == nil && late:
+		return w.tooSlow
+	case end == nil || errors.Is(err, end):
+		return err
 	}
-	return err
+	cause := context.Cause(ctx)
+	if errors.Is(cause, end) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", end, cause)
 }

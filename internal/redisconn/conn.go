@@ -127,6 +127,7 @@ func (e *endpoint) options(opts []Option) *redis.UniversalOptions {
 		ReadTimeout:           readTimeout,
 		WriteTimeout:          writeTimeout,
 		ContextTimeoutEnabled: true, // else a deadline would not end a command under way
+		Protocol:              2,    // nothing here needs pushed messages, for which RESP3 looks before each answer
 
 		// What old servers, proxies and miniredis answer with an error.
 		DisableIdentity:          true,

@@ -107,7 +107,7 @@ func TestSift(t *testing.T) {
 	}
 }
 
-// In a set that grows by doubling and by quarters every name keeps its verdict.
+// In a set that grows fourfold and by quarters every name keeps its verdict.
 func TestLargeSet(t *testing.T) {
 	const names = 1_300_000
 	set, name := NewSet(), []byte(nil)

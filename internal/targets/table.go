@@ -7,12 +7,12 @@ const (
 	firstLen = 16   // buckets of a new table: 1 KiB
 	pageLen  = 1024 // buckets of a page: 64 KiB
 
-	// A table grows once it is 17/20 full. It doubles until it has so many buckets
-	// (16 MiB, 1.1 million keys), and takes a quarter more from there on: so in a
-	// large one a key of 12 bytes takes 15 to 19, and looking for it two to five
-	// buckets, which are neighbours.
+	// A table grows once it is 17/20 full. It takes four times as many buckets until
+	// they are so many (16 MiB, 1.1 million keys), and a quarter more from there on:
+	// so in a large one a key of 12 bytes takes 15 to 19, and looking for it two to
+	// five buckets, which are neighbours.
 	fullParts, ofParts = 17, 20
-	doubling           = 1 << 18
+	fourfold           = 1 << 18
 	growth             = 4
 )
 
@@ -137,15 +137,15 @@ func (t *table) grow() {
 func (t *table) extend() {
 	switch {
 	case t.size < pageLen:
-		page := make([]bucket, max(2*t.size, firstLen))
+		page := make([]bucket, max(4*t.size, firstLen))
 		if t.size > 0 {
 			copy(page, t.pages[0])
 		}
 		t.pages = [][]bucket{page}
 		t.size = len(page)
 		return
-	case t.size < doubling:
-		t.size *= 2
+	case t.size < fourfold:
+		t.size *= 4
 	default:
 		t.size += t.size / growth / pageLen * pageLen
 	}

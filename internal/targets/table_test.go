@@ -44,8 +44,8 @@ func TestTableMemory(t *testing.T) {
 		keys := table.room // so many made it grow
 		before := table.size
 		table.grow()
-		limit := 31 // doubled
-		if before >= doubling {
+		limit := 61 // four times as large
+		if before >= fourfold {
 			limit = 19
 		}
 		if bytes := 64 * table.size; keys > 0 && bytes > limit*keys {

@@ -230,8 +230,11 @@ func (d *delivery) turn() error {
 // class is decided on once, in decide. What the answer means for all other calls
 // cannot wait for the record.
 func (d *delivery) post(f *flight) {
-	started, body := time.Now(), f.campaign.body(f.cut)
-	f.bytes = len(body)
+	buffer := d.bodies.Get().(*[]byte)
+	defer d.bodies.Put(buffer)
+	body := f.campaign.appendBody((*buffer)[:0], f.cut)
+	*buffer, f.bytes = body, len(body)
+	started := time.Now()
 	answer, err := d.client.Send(d.calling, apiclient.Call{
 		TargetType: f.campaign.targetType, Body: body, Lines: f.cut.Lines, Count: f.cut.Count,
 	})

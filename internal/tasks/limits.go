@@ -137,10 +137,9 @@ func newCampaign(d Document, limits *Limits) (campaign, error) {
 	return c, c.cut.Validate()
 }
 
-// body encodes one call.
-func (c *campaign) body(b chunker.Batch) []byte {
-	body := make([]byte, 0, len(c.head)+b.Bytes+1+len(c.tail))
-	body = append(body, c.head...)
-	body = b.AppendList(body)
-	return append(body, c.tail...)
+// appendBody encodes one call.
+func (c *campaign) appendBody(dst []byte, b chunker.Batch) []byte {
+	dst = append(dst, c.head...)
+	dst = b.AppendList(dst)
+	return append(dst, c.tail...)
 }

@@ -63,7 +63,8 @@ type Worker struct {
 	uptime  time.Duration // of Redis, at the start
 	bulk    *dispatcher
 	urgent  *dispatcher
-	crew    *crew // makes calls
+	crew    *crew     // makes calls
+	bodies  sync.Pool // of *[]byte: bodies of calls
 	policy  Policy
 	metrics *metrics
 	log     *slog.Logger
@@ -91,6 +92,7 @@ func NewWorker(cfg Config, p Parts) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, uptime: p.RedisUptime, queue: NewQueue(p.Redis, cfg.Namespace),
 		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, working: map[string]int{},
+		bodies: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	w.inForce.Store(&cfg.Limits)
 	var err error
