@@ -23,7 +23,10 @@ import (
 	"crier/internal/tasks"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	coarseTimers()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run is the program; it returns the exit code.
 func run(args []string, stdout io.Writer, stderr *os.File) int {
