@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 func callOf(targets ...string) Call {
@@ -73,6 +74,16 @@ func TestReadAnswer(t *testing.T) {
 				},
 				Missing: []int{8},
 			},
+		}, {
+			name: "one twice, and one not at all",
+			body: `{"data":{"a":"success","a":"success","c":"success"}}`,
+			call: callOf("a", "b", "c"),
+			want: Answer{Missing: []int{1}},
+		}, {
+			name: "another one instead",
+			body: `{"data":{"a":"success","x":"success","c":"success"}}`,
+			call: callOf("a", "b", "c"),
+			want: Answer{Missing: []int{1}},
 		}, {
 			name: "failures in another order",
 			body: `{"data":{"c":"x","a":"y","b":"z"}}`,
@@ -256,7 +267,7 @@ func FuzzReadAnswer(f *testing.F) {
 	for _, body := range []string{
 		`{"data":{"U1":"success","\u00752":7,"u3":"1"}}`, `{"data":{"u1":-1,"u2":[{"}":"]"}],"u3":"\\"}} `,
 		`{"data":{"u1":1e5,"u2":true,"u3":"\ud83d\ude00"},"x":{"y":[]}}`, `{"data":{"":"success","u1":"","u2":null}}`,
-		`{"x":"\"","data" : { } }`, `{"data":{"u1":"success"}}}`, `{"data":{"u1" "success"}}`, "{\"data\":{\"u\xff\":\"a\x00\"}}",
+		`{"x":"\"","data" : { } }`, `{"data":{"":"success","U1":"success","u2":"success","U3":"success", "u/5" : "success","long-user.name_4":"success"}}`, `{"data":{"u1":"success"}}}`, `{"data":{"u1" "success"}}`, "{\"data\":{\"u\xff\":\"a\x00\"}}",
 	} {
 		f.Add([]byte(body))
 	}
@@ -273,6 +284,35 @@ func FuzzReadAnswer(f *testing.F) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("answer (-encoding/json +got):\n%s", diff)
+		}
+		want.IDs = nil
+		if got, err = r.read(body, call, false); err != nil || !cmp.Equal(want, got) {
+			t.Errorf("without ids, %v:\n%s", err, cmp.Diff(want, got))
+		}
+	})
+}
+
+func TestFoldHash(t *testing.T) {
+	fold := func(name []byte) string {
+		folded := slices.Clone(name)
+		for i, c := range folded {
+			folded[i] = lower(c)
+		}
+		return string(folded)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SliceOfN(rapid.Byte(), 0, 40)
+		a, b := name.Draw(t, "a"), name.Draw(t, "b")
+		if rapid.Bool().Draw(t, "alike") {
+			b = slices.Clone(a)
+			for i := range b {
+				if rapid.Bool().Draw(t, "bit") {
+					b[i] ^= 0x20
+				}
+			}
+		}
+		if same := fold(a) == fold(b); same != (foldHash(a) == foldHash(b)) {
+			t.Errorf("%q and %q: same is %t, their hashes are %x and %x", a, b, same, foldHash(a), foldHash(b))
 		}
 	})
 }

@@ -3,6 +3,7 @@ package apiclient
 import (
 	"bytes"
 	"encoding/binary"
+	"math/rand/v2"
 )
 
 // table finds the targets of a call by name, without regard to ASCII case:
@@ -51,7 +52,7 @@ func (t *table) add(at span) {
 	index := len(t.spans)
 	t.spans = append(t.spans, at)
 	name := t.lines[at.start:at.end]
-	hash := foldHash(name)
+	hash := uint32(foldHash(name))
 	place, first := t.look(name, hash)
 	if first >= 0 {
 		t.twins = append(t.twins, twin{index, first})
@@ -62,7 +63,7 @@ func (t *table) add(at span) {
 
 // find returns the index of the target called name, or -1.
 func (t *table) find(name []byte) int {
-	_, index := t.look(name, foldHash(name))
+	_, index := t.look(name, uint32(foldHash(name)))
 	return index
 }
 
@@ -83,25 +84,40 @@ func (t *table) look(name []byte, hash uint32) (place uint32, index int) {
 	}
 }
 
-// foldHash is the same for names that differ in ASCII case only: it sets the
-// case bit of every byte, and eight bytes at a time are mixed in.
-func foldHash(name []byte) uint32 {
-	const caseBits, odd = 0x2020202020202020, 0x9E3779B97F4A7C15
-	h := uint64(len(name))
-	var rest uint64
-	if last := len(name) - 8; last >= 0 {
-		rest = binary.LittleEndian.Uint64(name[last:]) // some of it a second time: it does no harm
+// foldHash is the same for names that differ in ASCII case only, and else as good
+// as random: every bit of the name, of its length and of the seed has a part in
+// every bit of it.
+func foldHash(name []byte) uint64 {
+	h := seed ^ uint64(len(name))
+	var last uint64
+	if at := len(name) - 8; at >= 0 {
+		last = binary.LittleEndian.Uint64(name[at:]) // some of it a second time, which does no harm
 	} else {
 		for _, c := range name {
-			rest = rest<<8 | uint64(c)
+			last = last<<8 | uint64(c)
 		}
 	}
 	for ; len(name) > 8; name = name[8:] {
-		h = (h ^ (binary.LittleEndian.Uint64(name) | caseBits)) * odd
-		h ^= h >> 29
+		h = mix(h ^ lowerAll(binary.LittleEndian.Uint64(name)))
 	}
-	h = (h ^ (rest | caseBits)) * odd
-	return uint32(h >> 32)
+	return mix(mix(h ^ lowerAll(last)))
+}
+
+var seed = rand.Uint64()
+
+// mix is a bijection in which every bit has a part in many others: multiplying
+// spreads them upwards, and the shift brings them down again.
+func mix(x uint64) uint64 {
+	x *= 0x9E3779B97F4A7C15
+	return x ^ x>>32
+}
+
+// lowerAll lowers the ASCII letters among eight bytes at once.
+func lowerAll(x uint64) uint64 {
+	const low, top = 0x7F7F7F7F7F7F7F7F, 0x8080808080808080
+	const fromA, aboveZ = (0x80 - 'A') * (top >> 7), (0x7F - 'Z') * (top >> 7)
+	upper := ((x & low) + fromA) &^ ((x & low) + aboveZ) &^ x & top // the top bit of each letter's byte
+	return x | upper>>2
 }
 
 // equalFold reports whether a and b differ in ASCII case at most.
