@@ -153,12 +153,14 @@ func (l *lists) Next() ([]byte, int, error) {
 	for len(l.lists) > 0 {
 		name, line, err := l.lists[0].Next()
 		switch {
+		case err == nil:
+			return name, line, nil
 		case errors.Is(err, io.EOF):
 			l.lists = l.lists[1:]
 		case l.named && ofLine(err):
 			return nil, line, fmt.Errorf("%s: %w", l.lists[0].path, err)
 		default:
-			return name, line, err
+			return nil, line, err
 		}
 	}
 	return nil, 0, io.EOF
