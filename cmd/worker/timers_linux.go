@@ -15,16 +15,16 @@ import (
 // started it, and a program that replaces itself keeps it. As the monitor thread
 // is there before main is, the worker does that once.
 func coarseTimers() {
-	const slack = time.Millisecond
-	runtime.LockOSThread() // whose slack it is, and who becomes the first thread of what follows
-	defer runtime.UnlockOSThread()
-	now, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-	if err != nil || now >= int(slack) {
+	const slack, again = time.Millisecond, "CRIER_STARTED_AGAIN"
+	if _, done := os.LookupEnv(again); done {
+		_ = os.Unsetenv(again) // a valid name
 		return
 	}
+	runtime.LockOSThread() // whose slack it is, and who becomes the first thread of what follows
+	defer runtime.UnlockOSThread()
 	self, err := os.Executable()
 	if err != nil || unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0) != nil {
 		return
 	}
-	_ = unix.Exec(self, os.Args, os.Environ()) // where it fails the worker only costs more
+	_ = unix.Exec(self, os.Args, append(os.Environ(), again+"=")) // where it fails the worker only costs more
 }

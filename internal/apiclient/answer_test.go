@@ -317,6 +317,20 @@ func TestFoldHash(t *testing.T) {
 	})
 }
 
+// The names of a list are alike. An answer about others of them than those of
+// the call must not have the same sum of hashes.
+func TestSumsOfSimilarNames(t *testing.T) {
+	names := map[uint64]string{}
+	for n := range 200_000 {
+		name := fmt.Sprintf("customer-%06d", n)
+		step := foldHash([]byte(name+"1")) - foldHash([]byte(name+"0"))
+		if other, again := names[step]; again {
+			t.Fatalf("%s1 and %s0 have the same sum as %s0 and %s1", name, other, name, other)
+		}
+		names[step] = name
+	}
+}
+
 // bigAnswer is a whole call and its answer, unordered as the vendor's may be.
 func bigAnswer(value func(i int) string) (Call, []byte) {
 	return orderedAnswer(rand.New(rand.NewPCG(1, 2)).Perm(bigCall), value)

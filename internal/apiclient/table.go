@@ -85,8 +85,7 @@ func (t *table) look(name []byte, hash uint32) (place uint32, index int) {
 }
 
 // foldHash is the same for names that differ in ASCII case only, and else as good
-// as random: every bit of the name, of its length and of the seed has a part in
-// every bit of it.
+// as random, also for names that are much alike: sums of it tell lists apart.
 func foldHash(name []byte) uint64 {
 	h := seed ^ uint64(len(name))
 	var last uint64
@@ -100,16 +99,19 @@ func foldHash(name []byte) uint64 {
 	for ; len(name) > 8; name = name[8:] {
 		h = mix(h ^ lowerAll(binary.LittleEndian.Uint64(name)))
 	}
-	return mix(mix(h ^ lowerAll(last)))
+	return mix(mix(h^lowerAll(last)) ^ seed)
 }
 
 var seed = rand.Uint64()
 
-// mix is a bijection in which every bit has a part in many others: multiplying
-// spreads them upwards, and the shift brings them down again.
+// mix is a bijection in which every bit has a part in every bit: the finalizer
+// of MurmurHash3.
 func mix(x uint64) uint64 {
-	x *= 0x9E3779B97F4A7C15
-	return x ^ x>>32
+	x ^= x >> 33
+	x *= 0xFF51AFD7ED558CCD
+	x ^= x >> 33
+	x *= 0xC4CEB9FE1A85EC53
+	return x ^ x>>33
 }
 
 // lowerAll lowers the ASCII letters among eight bytes at once.

@@ -128,7 +128,7 @@ func (w *wire) exchange(ctx context.Context, deadline time.Time, p post, answer 
 		}
 		stop()
 		c.close()
-		if n > 0 || err == nil || !c.used || ctx.Err() != nil {
+		if n > 0 || err == nil || !c.used || ctx.Err() != nil || !time.Now().Before(deadline) {
 			return response, n > 0, err
 		}
 		// A connection kept from former calls was dead before a byte was written.

@@ -76,18 +76,18 @@ func (d *delivery) run() (delay time.Duration) {
 	}
 	defer d.patience.Stop()
 	for {
+		stopped := stop.Done()
 		if stop.Err() == nil {
 			d.offer()
 		} else {
 			d.withdraw()
+			stopped = nil // it is known
 		}
 		delay = untilDue(d.todo, time.Now())
-		if len(d.offered)+d.calls+len(d.incoming)+len(d.outgoing) == 0 {
-			if len(d.todo) == 0 || delay > inPlace || stop.Err() != nil {
-				return delay
-			}
+		if len(d.offered)+d.calls+len(d.incoming) == 0 && (len(d.todo) == 0 || delay > inPlace || stopped == nil) {
+			return delay
 		}
-		if d.wait(stop, delay) {
+		if d.wait(stopped, delay) {
 			if err := d.turn(); err != nil {
 				cancel() // nothing of this segment is to be sent now
 			}
@@ -97,7 +97,7 @@ func (d *delivery) run() (delay time.Duration) {
 
 // offer cuts batches off what is to be done, and lets them wait for their permits.
 func (d *delivery) offer() {
-	for len(d.offered)+len(d.outgoing)+d.calls < window {
+	for d.room() {
 		d.renew()
 		b, cut, err := d.campaign.next(&d.todo, time.Now())
 		if err != nil {
@@ -117,6 +117,9 @@ func (d *delivery) offer() {
 	}
 }
 
+// room reports whether further batches may be on their way.
+func (d *delivery) room() bool { return len(d.offered)+d.calls < window }
+
 // renew keeps the campaign within the limits of now.
 func (d *delivery) renew() {
 	limits := d.inForce.Load()
@@ -128,17 +131,14 @@ func (d *delivery) renew() {
 	} // else the API says what it does not take
 }
 
-// wait sleeps until something has happened. It reports whether it is time for a
-// turn: at once where something was granted or no call is left to wait for, else
-// after a moment in which more may land.
-func (d *delivery) wait(stop context.Context, delay time.Duration) bool {
+// wait sleeps until something has happened: what is stopped, if not nil, or the
+// delay after which something may be offered, too. It reports whether it is time
+// for a turn: at once where something was granted or no call is left to wait for,
+// else after a moment in which more may land.
+func (d *delivery) wait(stopped <-chan struct{}, delay time.Duration) bool {
 	var due <-chan time.Time
-	var stopped <-chan struct{}
-	if stop.Err() == nil {
-		stopped = stop.Done()
-		if len(d.todo) > 0 && delay > 0 {
-			due = time.After(delay)
-		}
+	if stopped != nil && len(d.todo) > 0 && d.room() {
+		due = time.After(delay)
 	}
 	select {
 	case f := <-d.granted:
@@ -250,11 +250,12 @@ func (d *delivery) post(f *flight) {
 // settle ends a batch's way: what is left of it is to be done again. The error
 // says why it could not be recorded.
 func (d *delivery) settle(f *flight, err error) {
-	if err != nil {
-		d.late(d.segment, f.decision, err)
-	}
 	d.metrics.call(d.job, f.batch, f.decision)
 	d.logCall(f)
+	if err != nil {
+		d.late(d.segment, f.decision, err)
+		return // nothing more of the segment is sent from here
+	}
 	if f.decision.again {
 		d.metrics.retries.WithLabelValues(f.decision.result).Inc()
 		d.todo = append(f.decision.left.split(f.decision.most, time.Now().Add(f.decision.delay)), d.todo...)
@@ -271,6 +272,9 @@ func (d *delivery) ground(flights []*flight) {
 
 // unmark takes back that batches are in flight.
 func (d *delivery) unmark(flights []*flight) error {
+	if len(flights) == 0 {
+		return nil
+	}
 	var updates []ledger.Update
 	for _, f := range flights {
 		updates = append(updates, ledger.Update{Index: f.index, Code: f.refused()})

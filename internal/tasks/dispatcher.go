@@ -21,7 +21,7 @@ import (
 type dispatcher struct {
 	gate     *gate.Gate
 	places   *semaphore.Weighted // for calls in flight
-	group    int                 // places that a lane waits for a moment to become free, where it has use for them
+	group    int                 // of places
 	lanes    map[apiclient.TargetType]*lane
 	gateWait prometheus.Observer
 	log      *slog.Logger
@@ -47,9 +47,11 @@ type permit struct {
 	held  gate.Reason // what the probe is to find out
 }
 
-func newDispatcher(ctx context.Context, g *gate.Gate, name string, calls int, m *metrics, log *slog.Logger) *dispatcher {
+// newDispatcher makes a dispatcher with so many places for calls. A lane that has
+// use for several gives a group of them a moment to become free together.
+func newDispatcher(ctx context.Context, g *gate.Gate, name string, calls, group int, m *metrics, log *slog.Logger) *dispatcher {
 	d := &dispatcher{
-		gate: g, places: semaphore.NewWeighted(int64(calls)), group: 1, lanes: map[apiclient.TargetType]*lane{},
+		gate: g, places: semaphore.NewWeighted(int64(calls)), group: group, lanes: map[apiclient.TargetType]*lane{},
 		gateWait: m.gateWait.WithLabelValues(name), log: log,
 	}
 	for _, t := range apiclient.TargetTypes() {
