@@ -87,7 +87,7 @@ func (t *table) look(name []byte, hash uint32) (place uint32, index int) {
 // foldHash is the same for names that differ in ASCII case only, and else as good
 // as random, also for names that are much alike: sums of it tell lists apart.
 func foldHash(name []byte) uint64 {
-	h := seed ^ uint64(len(name))
+	h := mix(seed + uint64(len(name)))
 	var last uint64
 	if at := len(name) - 8; at >= 0 {
 		last = binary.LittleEndian.Uint64(name[at:]) // some of it a second time, which does no harm
