@@ -87,7 +87,7 @@ func (t *table) look(name []byte, hash uint32) (place uint32, index int) {
 // foldHash is the same for names that differ in ASCII case only, and else as good
 // as random, also for names that are much alike: sums of it tell lists apart.
 func foldHash(name []byte) uint64 {
-	h := mix(seed + uint64(len(name)))
+	h := spread(seed + uint64(len(name)))
 	var last uint64
 	if at := len(name) - 8; at >= 0 {
 		last = binary.LittleEndian.Uint64(name[at:]) // some of it a second time, which does no harm
@@ -97,12 +97,18 @@ func foldHash(name []byte) uint64 {
 		}
 	}
 	for ; len(name) > 8; name = name[8:] {
-		h = mix(h ^ lowerAll(binary.LittleEndian.Uint64(name)))
+		h = spread(h ^ lowerAll(binary.LittleEndian.Uint64(name)))
 	}
 	return mix(mix(h^lowerAll(last)) ^ seed)
 }
 
 var seed = rand.Uint64()
+
+// spread is a bijection in which bits have a part in many others.
+func spread(x uint64) uint64 {
+	x *= 0x9E3779B97F4A7C15
+	return x ^ x>>32
+}
 
 // mix is a bijection in which every bit has a part in every bit: the finalizer
 // of MurmurHash3.
