@@ -160,7 +160,7 @@ func (r *reader) allAccepted() bool {
 		count, sum, ok = r.successes()
 		return ok
 	}) && r.done()
-	if !whole || count != r.call.Count {
+	if !whole || count != r.call.Count || bytes.IndexByte(r.call.Lines, '\\') >= 0 { // what is written may not be what is meant
 		return false
 	}
 	for lines := r.call.Lines; len(lines) > 0; {

@@ -80,6 +80,11 @@ func TestReadAnswer(t *testing.T) {
 			call: callOf("a", "b", "c"),
 			want: Answer{Missing: []int{1}},
 		}, {
+			name: "what is written like the name and means another",
+			body: `{"data":{"a\n":"success"}}`,
+			call: callOf(`a\n`),
+			want: Answer{Missing: []int{0}},
+		}, {
 			name: "another one instead",
 			body: `{"data":{"a":"success","x":"success","c":"success"}}`,
 			call: callOf("a", "b", "c"),
