@@ -3,13 +3,11 @@ package tasks
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"time"
 
 	"crier/internal/apiclient"
 	"crier/internal/chunker"
-	"crier/internal/gate"
 	"crier/internal/ledger"
 )
 
@@ -306,59 +304,4 @@ func (s *slot) late(segment *ledger.Segment, d decision, err error) {
 			s.log.Info("a late answer was recorded", "segment", segment.Name, "targets", n, "error", err)
 		}
 	}
-}
-
-// tell lets the gate know what the answer means for all other calls.
-func (s *slot) tell(t apiclient.TargetType, p permit, d decision) {
-	var err error
-	var held time.Duration
-	switch {
-	case d.hold != nil:
-		held, err = s.gate.Report(s.recording, string(t), p.probe, *d.hold)
-		s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", held.String())
-	case p.probe && p.held != gate.ReasonQuota && d.result != "sent" && d.again:
-		// It was not answered in a way that says anything of the cause of the hold.
-		_, err = s.gate.Report(s.recording, string(t), true, gate.Hold{Reason: p.held, Base: holdBase, Max: holdMax})
-	case p.probe:
-		err = s.gate.Passed(s.recording, string(t))
-		s.log.Info("calls go again", "target_type", t)
-	}
-	if err != nil {
-		s.log.Warn("the gate could not be told of an answer", "target_type", t, "error", err)
-	}
-}
-
-// logCall writes one wide line for each call.
-func (d *delivery) logCall(f *flight) {
-	level := slog.LevelDebug
-	if f.err != nil && (!f.decision.again || f.decision.delay > 0 && d.warning.due()) {
-		level = slog.LevelWarn // targets have failed, or the API has, and then this is said now and then
-	}
-	if !d.log.Enabled(d.recording, level) {
-		return
-	}
-	d.log.Log(d.recording, level, "call", "segment", d.segment.Name, "targets", len(f.index), "bytes", f.bytes,
-		"result", f.decision.result, "ms", f.took.Milliseconds(), "retry_in", f.decision.delay.String(), "error", f.err)
-}
-
-// noteState lets the index know at once of a job that this slot has finished.
-func (s *slot) noteState(state ledger.State) {
-	if state.Ended() {
-		s.once.Do(func() { s.end(state) })
-	}
-}
-
-func (s *slot) end(state ledger.State) {
-	if err := s.ledger.Ended(s.recording, s.job.ID); err != nil {
-		s.log.Warn("the sweeper will find that the job has ended", "error", err)
-	}
-	job, err := s.ledger.Job(s.recording, s.job.ID)
-	if err != nil {
-		s.log.Info("job ended", "state", state)
-		return
-	}
-	s.metrics.jobDuration.WithLabelValues(job.Priority()).Observe(job.Finished.Sub(job.Created).Seconds())
-	s.log.Info("job ended", "state", state, "name", job.Name, "total", job.Total, "sent", job.Sent, "failed", job.Failed,
-		"unknown", job.Unknown, "cancelled", job.Cancelled, "resent", job.Resent, "calls", job.Calls,
-		"seconds", job.Finished.Sub(job.Created).Seconds())
 }
