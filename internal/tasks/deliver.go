@@ -254,6 +254,9 @@ func (d *delivery) settle(f *flight, err error) {
 		d.late(d.segment, f.decision, err)
 		return // nothing more of the segment is sent from here
 	}
+	for _, u := range f.decision.updates {
+		d.metrics.outcome(d.job, u)
+	}
 	if f.decision.again {
 		d.metrics.retries.WithLabelValues(f.decision.result).Inc()
 		d.todo = append(f.decision.left.split(f.decision.most, time.Now().Add(f.decision.delay)), d.todo...)
@@ -301,6 +304,7 @@ func (s *slot) late(segment *ledger.Segment, d decision, err error) {
 			continue
 		}
 		if n, err := segment.Late(s.recording, u.Index, u.Attempts); err != nil || n > 0 {
+			s.metrics.targets.WithLabelValues(s.job.TargetType, string(ledger.OutcomeSent)).Add(float64(n))
 			s.log.Info("a late answer was recorded", "segment", segment.Name, "targets", n, "error", err)
 		}
 	}

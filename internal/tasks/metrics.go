@@ -117,9 +117,6 @@ func (m *metrics) call(job ledger.Job, b batch, d decision) {
 	if d.scope != "" {
 		m.throttled.WithLabelValues(job.TargetType, string(d.scope)).Inc()
 	}
-	for _, u := range d.updates {
-		m.outcome(job, u)
-	}
 }
 
 // outcome counts targets that got a final outcome.
