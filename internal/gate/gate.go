@@ -15,6 +15,7 @@ import (
 	_ "embed"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,6 +30,8 @@ const (
 	ReasonUnauthorized Reason = "unauthorized" // no token is accepted
 	ReasonUnknownApp   Reason = "unknown_app"  // the API does not know the org, the app or the URL
 	ReasonPlan         Reason = "plan"         // the plan is used up
+	ReasonRejected     Reason = "rejected"     // the API refuses whatever is sent, and all for the same reason
+	ReasonOutage       Reason = "outage"       // the API is away
 )
 
 // Config shapes a gate.
@@ -53,6 +56,7 @@ func DefaultConfig() Config {
 type Gate struct {
 	cfg    Config
 	client redis.UniversalClient
+	rows   sync.Map // subjects with answers in a row that only a success ends, as far as is known here
 }
 
 // New returns a gate. Gates of one namespace share their state.
@@ -114,9 +118,10 @@ func (g *Gate) ask(ctx context.Context, subject string, targets []int, rates []R
 	if err != nil {
 		return Grant{}, fmt.Errorf("gate: ask: %w", err)
 	}
-	if len(reply) != 4 {
+	if len(reply) != 5 {
 		return Grant{}, fmt.Errorf("gate: ask: reply of %d parts", len(reply))
 	}
+	g.noteRow(subject, reply[4] == int64(1))
 	calls, _ := reply[0].(int64)
 	wait, _ := reply[1].(int64)
 	held, _ := reply[2].(string)
@@ -134,18 +139,25 @@ type Hold struct {
 	Base   time.Duration // the first hold; doubles with every probe that fails
 	Max    time.Duration // the longest
 	Asked  time.Duration // what the API asked for, 0 = nothing: the hold is at least as long
+
+	// Row is how many such answers it takes, without a success between, before
+	// calls are held: a single one may be its target's own fault. 0 = one is enough.
+	Row   int
+	Alike string        // what makes them such, beside the reason
+	Few   time.Duration // a quarter of Row is enough once the row has lasted so long; 0 = it never is
 }
 
 // Report tells the gate of a granted call that was answered in a way that asks
-// for a hold. It returns how long calls are held now.
+// for a hold. It returns how long calls are held now; 0 where the row is still
+// too short for that.
 func (g *Gate) Report(ctx context.Context, targetType string, probe bool, h Hold) (time.Duration, error) {
 	return g.report(ctx, targetType, string(h.Reason), probe, h)
 }
 
-// Passed tells the gate that a probe was answered in a way that asks for no
-// hold: calls go again.
-func (g *Gate) Passed(ctx context.Context, targetType string) error {
-	_, err := g.report(ctx, targetType, "ok", true, Hold{})
+// Passed tells the gate of a success, which ends all rows. That of a probe, or
+// whatever else its answer was that asks for no hold, ends the hold: calls go again.
+func (g *Gate) Passed(ctx context.Context, targetType string, probe bool) error {
+	_, err := g.report(ctx, targetType, "ok", probe, Hold{})
 	return err
 }
 
@@ -156,17 +168,36 @@ func (g *Gate) Unused(ctx context.Context, targetType string) error {
 	return err
 }
 
+// InRow reports whether a success is news to the gate: by its last answers,
+// calls were refused in a row.
+func (g *Gate) InRow(targetType string) bool {
+	_, found := g.rows.Load(targetType)
+	return found
+}
+
+func (g *Gate) noteRow(subject string, row bool) {
+	if row {
+		g.rows.Store(subject, nil)
+	} else if g.InRow(subject) {
+		g.rows.Delete(subject)
+	}
+}
+
 func (g *Gate) report(ctx context.Context, targetType, verdict string, probe bool, h Hold) (time.Duration, error) {
 	flag := ""
 	if probe {
 		flag = "1"
 	}
-	us, err := reportScript.Run(ctx, g.client, []string{g.key(targetType, "state")},
-		verdict, flag, h.Base.Microseconds(), h.Max.Microseconds(), h.Asked.Microseconds()).Int64()
+	reply, err := reportScript.Run(ctx, g.client, []string{g.key(targetType, "state")}, verdict, flag,
+		h.Base.Microseconds(), h.Max.Microseconds(), h.Asked.Microseconds(), h.Row, h.Few.Microseconds(), h.Alike).Int64Slice()
 	if err != nil {
 		return 0, fmt.Errorf("gate: report: %w", err)
 	}
-	return time.Duration(us) * time.Microsecond, nil
+	if len(reply) != 2 {
+		return 0, fmt.Errorf("gate: report: reply of %d parts", len(reply))
+	}
+	g.noteRow(targetType, reply[1] == 1)
+	return time.Duration(reply[0]) * time.Microsecond, nil
 }
 
 // Block says why calls stand still.

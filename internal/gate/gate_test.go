@@ -146,7 +146,7 @@ func TestErrors(t *testing.T) {
 			"Ask":     func() error { _, err := g.Ask(ctx, users, 1); return err },
 			"AskRate": func() error { _, err := g.AskRate(ctx, "j", 1, 1); return err },
 			"Report":  func() error { _, err := g.Report(ctx, users, true, Hold{}); return err },
-			"Passed":  func() error { return g.Passed(ctx, users) },
+			"Passed":  func() error { return g.Passed(ctx, users, true) },
 			"Blocked": func() error { _, err := g.Blocked(ctx, users); return err },
 		} {
 			if err := call(); err == nil || !strings.HasPrefix(err.Error(), "gate: ") {

@@ -4,13 +4,14 @@
 -- ARGV[1] us within which a probe must have reported, else the next one goes
 -- ARGV[2] number of calls N, then N numbers of targets, in the order in which the calls want to go
 -- ARGV[3 + N..] three for each quota: window in us, limit, '1' = in targets, else in calls
--- Answers {calls granted, us that the next one has to wait, why it has to, 1 = the one call is a probe}.
+-- Answers {calls granted, us that the next one has to wait, why it has to, 1 = the one call is a probe,
+-- 1 = answers stand in a row that only a success ends: see report.lua}.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local state = redis.call('HMGET', KEYS[1], 'reason', 'until', 'paced')
-local reason, due = state[1], tonumber(state[2] or 0)
+local state = redis.call('HMGET', KEYS[1], 'reason', 'until', 'paced', 'rows')
+local reason, due, rows = state[1], tonumber(state[2] or 0), tonumber(state[4] or 0)
 if reason and due > now then
-  return {0, due - now, reason, 0}
+  return {0, due - now, reason, 0, rows}
 end
 
 local function parse(entry)
@@ -56,6 +57,7 @@ local function cost_of(q, call)
   return q.targets and math.min(tonumber(ARGV[2 + call]), q.limit) or 1
 end
 
+redis.call('HDEL', KEYS[1], '') -- a full Redis refuses scripts that begin with a command which takes memory
 local granted, wait = 0, 0
 for call = 1, reason and 1 or calls do -- the hold has run out: one call tries whether its cause is gone
   for _, q in ipairs(quotas) do
@@ -72,9 +74,9 @@ if granted == 0 then
   if wait > 1000000 then
     redis.call('HSETNX', KEYS[1], 'paced_since', string.format('%.0f', now))
     redis.call('HSET', KEYS[1], 'paced', string.format('%.0f', now + wait))
-    if not reason then redis.call('PEXPIRE', KEYS[1], math.ceil(wait / 1000) + 1000) end
+    if not reason and rows == 0 then redis.call('PEXPIRE', KEYS[1], math.ceil(wait / 1000) + 1000) end
   end
-  return {0, wait, reason or 'quota', 0}
+  return {0, wait, reason or 'quota', 0, rows}
 end
 for _, q in ipairs(quotas) do
   redis.call('RPUSH', q.key, string.format('%.0f %d %.0f', now, q.new, q.sum + q.new))
@@ -85,6 +87,6 @@ if state[3] then
 end
 if reason then
   redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[1]))
-  return {1, 0, reason, 1}
+  return {1, 0, reason, 1, rows}
 end
-return {granted, wait, wait > 0 and 'quota' or '', 0}
+return {granted, wait, wait > 0 and 'quota' or '', 0, rows}

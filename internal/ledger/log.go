@@ -136,17 +136,29 @@ func parseEntry(raw jsontext.Value) (Entry, error) {
 
 // Try is what is known of a target's earlier attempts.
 type Try struct {
-	Attempts    int       // calls it has been in that count as attempts
-	FirstFailed time.Time // zero: no attempt has failed
-	LastFailed  time.Time // the same of the newest that has
+	Attempts   int           // calls it has been in that count as attempts
+	LastFailed time.Time     // when the newest of them failed; zero: none has
+	Waited     time.Duration // between them, for its own next attempt: see LongestWait
 }
 
+// LongestWait is how long a target waits at most for its own next attempt after
+// so many have failed. What goes beyond was for other causes, such as a quota, a
+// hold, a pause, or nobody there to send it: it does not count as Try.Waited.
+func LongestWait(attempts int) time.Duration {
+	return min(firstWait<<min(max(attempts, 1)-1, 16), longestWait)
+}
+
+const (
+	firstWait   = 500 * time.Millisecond
+	longestWait = 5 * time.Minute
+)
+
 func (t *Try) add(e Entry) {
+	if !e.Code.final() {
+		if !t.LastFailed.IsZero() {
+			t.Waited += min(e.At.Sub(t.LastFailed), LongestWait(t.Attempts))
+		}
+		t.LastFailed = e.At
+	}
 	t.Attempts = e.Attempts
-	if e.Code.final() {
-		return
-	}
-	if t.LastFailed = e.At; t.FirstFailed.IsZero() {
-		t.FirstFailed = e.At
-	}
 }

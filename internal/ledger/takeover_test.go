@@ -58,13 +58,13 @@ func TestTakeover(t *testing.T) {
 		if tries[0] != (Try{}) || tries[1].Attempts != 1 || tries[2].Attempts != 2 {
 			t.Errorf("attempts: %+v", tries)
 		}
-		first := tries[1].FirstFailed
-		if tries[2].FirstFailed != first || first.Before(before) || first.After(after) {
-			t.Errorf("first failures: %+v, it was between %v and %v", tries, before, after)
-		}
 		all := rows(t, live, "j")[1:] // behind the segment of the living
-		if tries[1].LastFailed != first || tries[2].LastFailed != all[2].At || all[2].At.Before(first) {
-			t.Errorf("last failures: %+v, the rows say %v", tries, all[2].At)
+		first, second := tries[1].LastFailed, tries[2].LastFailed
+		if first.Before(before) || second.After(after) || first != all[1].At || second != all[2].At || second.Before(first) {
+			t.Errorf("last failures: %+v, between %v and %v; the rows say %v and %v", tries, before, after, all[1].At, all[2].At)
+		}
+		if tries[1].Waited != 0 || tries[2].Waited != min(second.Sub(first), LongestWait(1)) {
+			t.Errorf("waited: %+v", tries)
 		}
 		counts(t, live, "j")
 	})

@@ -13,16 +13,17 @@ type batch struct {
 	index []int32 // of these names in the segment
 	history
 	hints
+	tried bool      // as it is, in a hold for what it was answered: others are to be probes
 	due   time.Time // not to be sent before
 	bytes int       // of the body of the call
 }
 
 // history is what targets have been through together.
 type history struct {
-	code     ledger.Code // a pending one: Lost and Doubtful tell that an answer was lost
-	attempts int         // calls that failed so far
-	failed   time.Time   // when the first of them did; zero = none
-	last     time.Time   // when the last of them did; zero = none, or it does not matter
+	code     ledger.Code   // a pending one: Lost and Doubtful tell that an answer was lost
+	attempts int           // calls that failed so far
+	waited   time.Duration // between them for the next one: what counts for Policy.GiveUpAfter
+	last     time.Time     // when the last of them did; zero = none, or it does not matter
 }
 
 func (h history) lost() bool { return h.code == ledger.Lost || h.code == ledger.Doubtful }
@@ -65,6 +66,7 @@ func (b batch) cutAt(n, end int) (first, rest batch) {
 func (b batch) split(most int, due time.Time) (parts []batch) {
 	b.due = due
 	for most > 0 && len(b.index) > most {
+		b.tried = false
 		var first batch
 		first, b = b.take(most)
 		parts = append(parts, first)

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,13 +15,26 @@ import (
 
 // Policy bounds the attempts on one target.
 type Policy struct {
-	MaxAttempts int           // 0 = no cap
-	GiveUpAfter time.Duration // from the target's own first failed attempt; 0 = never
+	MaxAttempts int // 0 = no cap
+	// GiveUpAfter counts from the target's own first failed attempt, but only the
+	// time in which it waited for its next one; 0 = never.
+	GiveUpAfter time.Duration
+}
+
+// spent reports whether targets with such a history are not to be tried again.
+func (p Policy) spent(h history) bool {
+	return p.MaxAttempts > 0 && h.attempts >= p.MaxAttempts || p.GiveUpAfter > 0 && h.waited >= p.GiveUpAfter
 }
 
 // missingAttempts is how often targets are sent again that a 200 does not
 // mention: its answer was not lost, the API just does not say.
 const missingAttempts = 3
+
+// The results of calls that were accepted; all others are named by their cause.
+const (
+	resultSent   = "sent"
+	resultPartly = "partly_sent"
+)
 
 // decision is everything that follows from one answer.
 type decision struct {
@@ -31,8 +45,12 @@ type decision struct {
 	delay   time.Duration   // before their next attempt
 	most    int             // targets of a batch from now on, 0 = as many as fit
 	hold    *gate.Hold      // what the answer means for all other calls
+	held    *decision       // what follows instead where the gate then holds them; nil = the same
 	scope   apiclient.Scope // with a throttled call, the quota that refused it
 }
+
+// success reports whether the API has accepted something of the call.
+func (d decision) success() bool { return d.result == resultSent || d.result == resultPartly }
 
 // throttled is 1 if the call was refused for a quota.
 func (d decision) throttled() int {
@@ -47,7 +65,7 @@ func (d decision) throttled() int {
 // arguments; now is the time of the answer.
 func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy, now time.Time) decision {
 	if err == nil {
-		return accepted(b, answer, holdLost)
+		return accepted(b, answer, holdLost, p)
 	}
 	var e *apiclient.Error
 	if !errors.As(err, &e) {
@@ -56,21 +74,24 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 	detail, asked := detailOf(e), min(e.RetryAfter, longestAsked)
 	switch e.Kind {
 	case apiclient.KindRejected:
-		return orSplit(b, ledger.Rejected, detail)
+		return orSplit(b, ledger.Rejected, detail).unlessAll(b, alike(e))
 	case apiclient.KindTooLarge:
 		b.tooLarge = b.bytes
-		return orSplit(b, ledger.TooLarge, detail)
+		if d := orSplit(b, ledger.TooLarge, detail); d.again {
+			return d
+		}
+		return ends(b, ledger.TooLarge, detail).unlessAll(b, alike(e))
 	case apiclient.KindTooMany:
 		if e.Limit < 1 || e.Limit >= len(b.index) {
-			return orSplit(b, ledger.Rejected, detail)
+			return orSplit(b, ledger.Rejected, detail).unlessAll(b, alike(e))
 		}
 		d := waits(b, string(e.Kind), nil)
 		d.most, d.left.limit = e.Limit, e.Limit
 		return d
 	case apiclient.KindNotAllowed:
-		return ends(b, ledger.NotAllowed, detail)
+		return ends(b, ledger.NotAllowed, detail).unlessAll(b, alike(e))
 	case apiclient.KindUnsupported:
-		return ends(b, ledger.Unsupported, detail)
+		return ends(b, ledger.Unsupported, detail).unlessAll(b, alike(e))
 	case apiclient.KindThrottled:
 		hold := &gate.Hold{Reason: gate.ReasonQuota, Base: 250 * time.Millisecond, Max: 10 * time.Second, Asked: asked}
 		if e.Scope == apiclient.ScopeTargets { // windows of up to a minute
@@ -90,13 +111,43 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 		d.delay = max(tokenDelay, asked)
 		return d
 	case apiclient.KindUnavailable:
-		return fails(b, ledger.Refused, e, p, now)
+		return fails(b, ledger.Refused, e, p, now).unlessAway(b, b.refused(), asked)
 	default: // apiclient.KindUnknown
 		if holdLost {
-			return ends(b, ledger.AnswerLost, detail)
+			d := ends(b, ledger.AnswerLost, detail)
+			d.hold = away(asked)
+			return d
 		}
-		return fails(b, ledger.Lost, e, p, now)
+		return fails(b, ledger.Lost, e, p, now).unlessAway(b, ledger.Lost, asked)
 	}
+}
+
+// unlessAll leaves the targets alone where the API refuses whatever is sent: ten
+// batches in a row, and no success between. Then a rule has changed, or a setting
+// is wrong, and no target is at fault.
+func (d decision) unlessAll(b batch, alike string) decision {
+	d.hold = &gate.Hold{Reason: gate.ReasonRejected, Row: 10, Alike: alike, Base: holdBase, Max: 30 * time.Second}
+	held := stays(b, b.refused(), d.result)
+	held.left.tried = true
+	d.held = &held
+	return d
+}
+
+// alike is what refusals have in common that stand in a row.
+func alike(e *apiclient.Error) string { return strconv.Itoa(e.Status) + " " + e.Code }
+
+// unlessAway lets the attempt not count where the API is away.
+func (d decision) unlessAway(b batch, code ledger.Code, asked time.Duration) decision {
+	d.hold = away(asked)
+	held := stays(b, code, d.result)
+	d.held = &held
+	return d
+}
+
+// away is the hold for an API that is: 20 calls in a row without an answer of
+// its own, or fewer where few are made.
+func away(asked time.Duration) *gate.Hold {
+	return &gate.Hold{Reason: gate.ReasonOutage, Row: 20, Few: 10 * time.Second, Base: holdBase, Max: holdBase, Asked: asked}
 }
 
 // tokenDelay is how long to wait where no token is to be had: there is not more
@@ -112,24 +163,24 @@ const (
 )
 
 // accepted sorts the targets of a 200.
-func accepted(b batch, answer apiclient.Answer, holdLost bool) decision {
-	d := decision{result: "sent"}
+func accepted(b batch, answer apiclient.Answer, holdLost bool, p Policy) decision {
+	d := decision{result: resultSent}
 	calls := b.attempts + 1
 	skip := make(map[int]bool, len(answer.Failed)+len(answer.Missing))
 	for _, f := range answer.Failed {
 		skip[f.Index] = true
-		d.result = "partly_sent"
+		d.result = resultPartly
 		d.updates = append(d.updates, ledger.Update{
 			Index: b.index[f.Index : f.Index+1], Code: ledger.Rejected, Attempts: calls, Detail: f.Text,
 		})
 	}
 	if len(answer.Missing) > 0 {
-		d.result = "partly_sent"
+		d.result = resultPartly
 		for _, i := range answer.Missing {
 			skip[i] = true
 		}
 		code := ledger.AnswerLost
-		if !holdLost && calls < missingAttempts {
+		if history := (history{attempts: calls}); !holdLost && calls < missingAttempts && !p.spent(history) {
 			code, d.again = ledger.Lost, true
 			d.left = b.only(answer.Missing)
 			d.left.attempts, d.left.code = calls, code
@@ -152,6 +203,10 @@ func accepted(b batch, answer apiclient.Answer, holdLost bool) decision {
 		}
 	}
 	d.updates = append(d.updates, sent)
+	if len(answer.Failed) == len(b.index) { // no success at all
+		d.result = ledger.Rejected.Reason()
+		return d.unlessAll(b, "200 "+answer.Failed[0].Text)
+	}
 	return d
 }
 
@@ -177,9 +232,16 @@ func orSplit(b batch, code ledger.Code, detail string) decision {
 // waits keeps the targets for the same call again; the attempt does not count,
 // since its cause was none of theirs.
 func waits(b batch, result string, hold *gate.Hold) decision {
-	b.code = b.refused()
+	d := stays(b, b.refused(), result)
+	d.hold = hold
+	return d
+}
+
+// stays keeps the targets pending with nothing counted against them.
+func stays(b batch, code ledger.Code, result string) decision {
+	b.code = code
 	return decision{
-		result: result, again: true, left: b, hold: hold,
+		result: result, again: true, left: b,
 		updates: []ledger.Update{{Index: b.index, Code: b.code, Attempts: b.attempts}},
 	}
 }
@@ -190,11 +252,12 @@ func fails(b batch, code ledger.Code, e *apiclient.Error, p Policy, now time.Tim
 	if b.code = b.refused(); code == ledger.Lost {
 		b.code = code
 	}
-	if b.last = now; b.failed.IsZero() {
-		b.failed = now
+	if !b.last.IsZero() {
+		b.waited += min(now.Sub(b.last), ledger.LongestWait(b.attempts))
 	}
+	b.last = now
 	b.attempts++
-	if p.MaxAttempts > 0 && b.attempts >= p.MaxAttempts || p.GiveUpAfter > 0 && now.Sub(b.failed) >= p.GiveUpAfter {
+	if p.spent(b.history) {
 		end := ledger.GaveUp
 		if b.lost() {
 			end = ledger.AnswerLost
@@ -217,21 +280,12 @@ func detailOf(e *apiclient.Error) string {
 	return text
 }
 
-// delayAfter returns how long to wait after so many failed attempts:
-// exponential, spread over the whole interval, at most five minutes.
+// delayAfter returns how long to wait after so many failed attempts: exponential,
+// spread over the whole interval (full jitter).
 func delayAfter(attempts int) time.Duration {
-	b := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(firstDelay), backoff.WithMultiplier(2),
-		backoff.WithRandomizationFactor(1), backoff.WithMaxInterval(longestDelay), backoff.WithMaxElapsedTime(0),
+	longest := ledger.LongestWait(attempts)
+	spread := backoff.NewExponentialBackOff( // one interval, half of it either way
+		backoff.WithInitialInterval(longest/2), backoff.WithRandomizationFactor(1), backoff.WithMaxInterval(longest), backoff.WithMaxElapsedTime(0),
 	)
-	delay := b.NextBackOff()
-	for range min(attempts, 32) - 1 {
-		delay = b.NextBackOff()
-	}
-	return min(delay, longestDelay)
+	return min(spread.NextBackOff(), longest)
 }
-
-const (
-	firstDelay   = 250 * time.Millisecond
-	longestDelay = 5 * time.Minute
-)

@@ -34,6 +34,7 @@ type verdict struct {
 	Again    bool
 	Most     int
 	Hold     gate.Reason
+	IfHeld   ledger.Code // instead, 0 = the same
 	Scope    apiclient.Scope
 	Hints    hints
 }
@@ -42,10 +43,10 @@ func TestDecideByKind(t *testing.T) {
 	e := func(kind apiclient.Kind) *apiclient.Error {
 		return &apiclient.Error{Kind: kind, Status: 418, Description: "the reason"}
 	}
-	tried := history{code: ledger.Refused, attempts: 2, failed: noon.Add(-time.Minute)}
-	doubtful := history{code: ledger.Lost, attempts: 2, failed: noon.Add(-time.Minute)}
-	old := history{code: ledger.Refused, attempts: 9, failed: noon.Add(-25 * time.Hour)}
-	oldLost := history{code: ledger.Doubtful, attempts: 9, failed: noon.Add(-25 * time.Hour)}
+	tried := history{code: ledger.Refused, attempts: 2, waited: time.Minute}
+	doubtful := history{code: ledger.Lost, attempts: 2, waited: time.Minute}
+	old := history{code: ledger.Refused, attempts: 9, waited: 25 * time.Hour}
+	oldLost := history{code: ledger.Doubtful, attempts: 9, waited: 25 * time.Hour}
 	tests := []struct {
 		name string
 		err  error
@@ -54,14 +55,14 @@ func TestDecideByKind(t *testing.T) {
 		hold bool // on_unknown
 		want verdict
 	}{
-		{"rejected alone", e(apiclient.KindRejected), 1, history{}, false, verdict{Code: ledger.Rejected, Attempts: 1}},
-		{"rejected among others", e(apiclient.KindRejected), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3}},
-		{"too large alone", e(apiclient.KindTooLarge), 1, tried, false, verdict{Code: ledger.TooLarge, Attempts: 3}},
+		{"rejected alone", e(apiclient.KindRejected), 1, history{}, false, verdict{Code: ledger.Rejected, Attempts: 1, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
+		{"rejected among others", e(apiclient.KindRejected), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
+		{"too large alone", e(apiclient.KindTooLarge), 1, tried, false, verdict{Code: ledger.TooLarge, Attempts: 3, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
 		{"too large", e(apiclient.KindTooLarge), 4, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 2, Hints: hints{tooLarge: 5000}}},
 		{"too many", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 3}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3, Hints: hints{limit: 3}}},
-		{"too many, of no use", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 5}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3}},
-		{"not allowed", e(apiclient.KindNotAllowed), 5, history{}, false, verdict{Code: ledger.NotAllowed, Attempts: 1}},
-		{"unsupported", e(apiclient.KindUnsupported), 5, history{}, false, verdict{Code: ledger.Unsupported, Attempts: 1}},
+		{"too many, of no use", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 5}, 5, doubtful, false, verdict{Code: ledger.Doubtful, Attempts: 2, Again: true, Most: 3, Hold: gate.ReasonRejected, IfHeld: ledger.Doubtful}},
+		{"not allowed", e(apiclient.KindNotAllowed), 5, history{}, false, verdict{Code: ledger.NotAllowed, Attempts: 1, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
+		{"unsupported", e(apiclient.KindUnsupported), 5, history{}, false, verdict{Code: ledger.Unsupported, Attempts: 1, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
 		{"calls throttled", &apiclient.Error{Kind: apiclient.KindThrottled, Scope: apiclient.ScopeCalls}, 5, tried, false, verdict{Code: ledger.Refused, Attempts: 2, Again: true, Hold: gate.ReasonQuota, Scope: apiclient.ScopeCalls}},
 		{"targets throttled", &apiclient.Error{Kind: apiclient.KindThrottled, Scope: apiclient.ScopeTargets}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonQuota, Scope: apiclient.ScopeTargets}},
 		{"throttled after a lost answer", &apiclient.Error{Kind: apiclient.KindThrottled, Scope: apiclient.ScopeCalls}, 5, doubtful, false, verdict{Code: ledger.Doubtful, Attempts: 2, Again: true, Hold: gate.ReasonQuota, Scope: apiclient.ScopeCalls}},
@@ -71,15 +72,15 @@ func TestDecideByKind(t *testing.T) {
 		{"plan used up", e(apiclient.KindPlan), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Hold: gate.ReasonPlan}},
 		{"no token", e(apiclient.KindNoToken), 5, old, false, verdict{Code: ledger.Refused, Attempts: 9, Again: true}},
 		{"no token after a lost answer", e(apiclient.KindNoToken), 5, oldLost, true, verdict{Code: ledger.Doubtful, Attempts: 9, Again: true}},
-		{"unavailable", e(apiclient.KindUnavailable), 5, history{}, false, verdict{Code: ledger.Refused, Attempts: 1, Again: true}},
-		{"unavailable under hold", e(apiclient.KindUnavailable), 5, history{}, true, verdict{Code: ledger.Refused, Attempts: 1, Again: true}},
-		{"unavailable after a lost answer", e(apiclient.KindUnavailable), 5, doubtful, false, verdict{Code: ledger.Doubtful, Attempts: 3, Again: true}},
-		{"given up", e(apiclient.KindUnavailable), 5, old, false, verdict{Code: ledger.GaveUp, Attempts: 10}},
-		{"given up after a lost answer", e(apiclient.KindUnavailable), 5, oldLost, false, verdict{Code: ledger.AnswerLost, Attempts: 10}},
-		{"lost", e(apiclient.KindUnknown), 5, tried, false, verdict{Code: ledger.Lost, Attempts: 3, Again: true}},
-		{"lost under hold", e(apiclient.KindUnknown), 5, tried, true, verdict{Code: ledger.AnswerLost, Attempts: 3}},
-		{"lost and given up", e(apiclient.KindUnknown), 5, old, false, verdict{Code: ledger.AnswerLost, Attempts: 10}},
-		{"an error of another make", errors.New("boom"), 5, history{}, true, verdict{Code: ledger.AnswerLost, Attempts: 1}},
+		{"unavailable", e(apiclient.KindUnavailable), 5, history{}, false, verdict{Code: ledger.Refused, Attempts: 1, Again: true, Hold: gate.ReasonOutage, IfHeld: ledger.Refused}},
+		{"unavailable under hold", e(apiclient.KindUnavailable), 5, history{}, true, verdict{Code: ledger.Refused, Attempts: 1, Again: true, Hold: gate.ReasonOutage, IfHeld: ledger.Refused}},
+		{"unavailable after a lost answer", e(apiclient.KindUnavailable), 5, doubtful, false, verdict{Code: ledger.Doubtful, Attempts: 3, Again: true, Hold: gate.ReasonOutage, IfHeld: ledger.Doubtful}},
+		{"given up", e(apiclient.KindUnavailable), 5, old, false, verdict{Code: ledger.GaveUp, Attempts: 10, Hold: gate.ReasonOutage, IfHeld: ledger.Refused}},
+		{"given up after a lost answer", e(apiclient.KindUnavailable), 5, oldLost, false, verdict{Code: ledger.AnswerLost, Attempts: 10, Hold: gate.ReasonOutage, IfHeld: ledger.Doubtful}},
+		{"lost", e(apiclient.KindUnknown), 5, tried, false, verdict{Code: ledger.Lost, Attempts: 3, Again: true, Hold: gate.ReasonOutage, IfHeld: ledger.Lost}},
+		{"lost under hold", e(apiclient.KindUnknown), 5, tried, true, verdict{Code: ledger.AnswerLost, Attempts: 3, Hold: gate.ReasonOutage}},
+		{"lost and given up", e(apiclient.KindUnknown), 5, old, false, verdict{Code: ledger.AnswerLost, Attempts: 10, Hold: gate.ReasonOutage, IfHeld: ledger.Lost}},
+		{"an error of another make", errors.New("boom"), 5, history{}, true, verdict{Code: ledger.AnswerLost, Attempts: 1, Hold: gate.ReasonOutage}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -95,6 +96,12 @@ func TestDecideByKind(t *testing.T) {
 			}
 			if d.hold != nil {
 				got.Hold = d.hold.Reason
+			}
+			if d.held != nil {
+				got.IfHeld = d.held.updates[0].Code
+				if u := d.held.updates[0]; !d.held.again || u.Attempts != tt.from.attempts || u.Detail != "" || d.held.left.history.waited != tt.from.waited {
+					t.Errorf("held, it counts: %+v", d.held)
+				}
 			}
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(hints{})); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
@@ -127,7 +134,7 @@ func TestDecideKnowsEveryKind(t *testing.T) {
 
 func TestDecideMaxAttempts(t *testing.T) {
 	for attempts, want := range map[int]ledger.Code{1: ledger.Refused, 2: ledger.GaveUp} {
-		b := someBatch(3, history{attempts: attempts, failed: noon})
+		b := someBatch(3, history{attempts: attempts, last: noon})
 		d := decide(b, apiclient.Answer{}, &apiclient.Error{Kind: apiclient.KindUnavailable}, false, Policy{MaxAttempts: 3}, noon)
 		if d.updates[0].Code != want || d.updates[0].Attempts != attempts+1 {
 			t.Errorf("attempt %d of 3: %+v, want code %q", attempts+1, d.updates[0], want)
@@ -137,7 +144,7 @@ func TestDecideMaxAttempts(t *testing.T) {
 
 func TestDecideDelays(t *testing.T) {
 	delay := func(attempts int, told time.Duration) time.Duration {
-		b := someBatch(1, history{attempts: attempts, failed: noon})
+		b := someBatch(1, history{attempts: attempts, last: noon})
 		return decide(b, apiclient.Answer{}, &apiclient.Error{Kind: apiclient.KindUnavailable, RetryAfter: told}, false, Policy{}, noon).delay
 	}
 	for range 200 {

@@ -8,6 +8,7 @@ import (
 
 	"crier/internal/apiclient"
 	"crier/internal/chunker"
+	"crier/internal/gate"
 	"crier/internal/ledger"
 )
 
@@ -107,7 +108,7 @@ func (d *delivery) offer() {
 		}
 		f := &flight{batch: b, cut: cut, campaign: d.campaign} // d.campaign changes with the limits
 		f.offer = offer{
-			job: d.job.ID, weight: d.job.Weight, maxRate: d.job.MaxRate, targets: cut.Count,
+			job: d.job.ID, weight: d.job.Weight, maxRate: d.job.MaxRate, targets: cut.Count, tried: b.tried,
 			granted: func(p permit) { f.permit = p; d.granted <- f },
 		}
 		d.offered = append(d.offered, f)
@@ -239,7 +240,12 @@ func (d *delivery) post(f *flight) {
 	d.dispatch.release() // the place is for the call, not for its record
 	f.err, f.took = err, time.Since(started)
 	f.decision = decide(f.batch, answer, err, d.job.Hold, d.policy, time.Now())
-	d.tell(f.campaign.targetType, f.permit, f.decision)
+	if held := d.tell(f.campaign.targetType, f.permit, f.decision); held && f.decision.held != nil {
+		f.decision = *f.decision.held
+		if f.permit.probe && f.permit.held == gate.ReasonRejected { // a smaller one may pass: some targets may be bad, and not all
+			f.decision.most = (len(f.index) + 1) / 2
+		}
+	}
 	if err == nil {
 		d.learn(f.campaign.targetType, f.hints, f.bytes)
 	}
@@ -259,7 +265,12 @@ func (d *delivery) settle(f *flight, err error) {
 	}
 	if f.decision.again {
 		d.metrics.retries.WithLabelValues(f.decision.result).Inc()
-		d.todo = append(f.decision.left.split(f.decision.most, time.Now().Add(f.decision.delay)), d.todo...)
+		left := f.decision.left.split(f.decision.most, time.Now().Add(f.decision.delay))
+		if f.decision.most > 0 && !f.permit.probe { // whether others fare better is to be known first
+			d.todo = append(d.todo, left...)
+		} else {
+			d.todo = append(left, d.todo...)
+		}
 	}
 }
 

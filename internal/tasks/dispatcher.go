@@ -33,6 +33,7 @@ type offer struct {
 	weight  int
 	maxRate int
 	targets int
+	tried   bool         // as it is, while calls are held as rejected
 	granted func(permit) // called once at most, by the lane: it must not wait
 
 	since time.Time

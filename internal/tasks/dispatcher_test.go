@@ -214,7 +214,7 @@ func TestCappedJobAfterHold(t *testing.T) {
 		})
 	}
 	<-calls // the probe
-	if err := d.gate.Passed(t.Context(), "users"); err != nil {
+	if err := d.gate.Passed(t.Context(), "users", true); err != nil {
 		t.Fatal(err)
 	}
 	<-time.After(900 * time.Millisecond)

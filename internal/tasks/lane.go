@@ -15,8 +15,9 @@ type lane struct {
 	dispatcher *dispatcher
 	targetType apiclient.TargetType
 	jobs       map[string]*share
-	clock      float64   // the pass of the job served last: new jobs start from here
-	closed     time.Time // the gate has said that nothing goes until then
+	clock      float64     // the pass of the job served last: new jobs start from here
+	closed     time.Time   // the gate has said that nothing goes until then
+	held       gate.Reason // why it has
 
 	mu      sync.Mutex
 	waiting []*offer      // that run has not heard of yet
@@ -98,6 +99,7 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 		} else if grant.Calls < len(group) && !grant.Probe {
 			l.closed = time.Now().Add(min(grant.Wait, recheck))
 		}
+		l.held = grant.Held
 		l.putBack(group[grant.Calls:])
 		for _, o := range group[:grant.Calls] {
 			l.clock = max(l.clock, o.pass)
@@ -140,7 +142,8 @@ func (l *lane) place(ctx context.Context) error {
 func (l *lane) pick(ctx context.Context) (group []*offer) {
 	for place := true; place; {
 		o, s, _ := l.best(time.Now())
-		if o == nil || len(group) == mostAsked || o.maxRate > 0 && slices.ContainsFunc(group, func(p *offer) bool { return p.job == o.job }) {
+		probe := l.held == gate.ReasonRejected && len(group) > 0
+		if o == nil || probe || len(group) == mostAsked || o.maxRate > 0 && slices.ContainsFunc(group, func(p *offer) bool { return p.job == o.job }) {
 			l.dispatcher.release()
 			return group
 		}
@@ -237,6 +240,10 @@ func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
 			}
 		case s.notBefore.After(now):
 			wait = min(wait, s.notBefore.Sub(now))
+		case l.held == gate.ReasonRejected:
+			if s.advance(); best == nil || s.queue[0].likelier(best.queue[0]) {
+				best = s
+			}
 		case best == nil || s.pass < best.pass:
 			best = s
 		}
@@ -245,4 +252,27 @@ func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
 		return nil, nil, wait
 	}
 	return best.queue[0], best, 0
+}
+
+// likelier reports whether o rather than p would pass where the API refuses
+// whatever is sent: what was not refused yet, as it is, and has the fewest
+// targets that could be bad.
+func (o *offer) likelier(p *offer) bool {
+	if o.tried != p.tried {
+		return p.tried
+	}
+	return o.targets < p.targets
+}
+
+// advance puts the likeliest offer at the head of a queue.
+func (s *share) advance() {
+	at := 0
+	for i, o := range s.queue {
+		if !o.taken.Load() && o.likelier(s.queue[at]) {
+			at = i
+		}
+	}
+	o := s.queue[at]
+	copy(s.queue[1:], s.queue[:at])
+	s.queue[0] = o
 }

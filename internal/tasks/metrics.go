@@ -71,7 +71,7 @@ func (m *metrics) start() {
 			m.targets.WithLabelValues(string(t), string(o))
 		}
 		m.resent.WithLabelValues(string(t))
-		m.batches.WithLabelValues(string(t), "sent")
+		m.batches.WithLabelValues(string(t), resultSent)
 		m.throttled.WithLabelValues(string(t), string(apiclient.ScopeCalls))
 		m.throttled.WithLabelValues(string(t), string(apiclient.ScopeTargets))
 	}

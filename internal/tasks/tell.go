@@ -9,24 +9,32 @@ import (
 	"crier/internal/ledger"
 )
 
-// tell lets the gate know what the answer means for all other calls.
-func (s *slot) tell(t apiclient.TargetType, p permit, d decision) {
+// tell lets the gate know what the answer means for all other calls, and reports
+// whether these are held for it now. Where the gate cannot say, they count as
+// held: then nothing is settled that another answer could still put right.
+func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 	var err error
-	var held time.Duration
 	switch {
 	case d.hold != nil:
-		held, err = s.gate.Report(s.recording, string(t), p.probe, *d.hold)
-		s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", held.String())
-	case p.probe && p.held != gate.ReasonQuota && d.result != "sent" && d.again:
+		var wait time.Duration
+		wait, err = s.gate.Report(s.recording, string(t), p.probe, *d.hold)
+		held = err != nil || wait > 0
+		if held && (p.probe || s.holding.due()) {
+			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "answer", d.result)
+		}
+	case p.probe && p.held != gate.ReasonQuota && !d.success() && d.again:
 		// It was not answered in a way that says anything of the cause of the hold.
 		_, err = s.gate.Report(s.recording, string(t), true, gate.Hold{Reason: p.held, Base: holdBase, Max: holdMax})
-	case p.probe:
-		err = s.gate.Passed(s.recording, string(t))
-		s.log.Info("calls go again", "target_type", t)
+	case p.probe, d.success() && s.gate.InRow(string(t)):
+		err = s.gate.Passed(s.recording, string(t), p.probe)
+		if p.probe {
+			s.log.Info("calls go again", "target_type", t)
+		}
 	}
 	if err != nil {
 		s.log.Warn("the gate could not be told of an answer", "target_type", t, "error", err)
 	}
+	return held
 }
 
 // logCall writes one wide line for each call.

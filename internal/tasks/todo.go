@@ -15,11 +15,10 @@ func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
 		return []batch{{lines: segment.Lines, index: upto(segment.Count)}}, nil
 	}
 	var adrift []ledger.Update
-	now := time.Now()
 	segment.Pending(func(i int32, code ledger.Code, try ledger.Try) {
-		h := history{code, try.Attempts, try.FirstFailed, try.LastFailed}
+		h := history{code, try.Attempts, try.Waited, try.LastFailed}
 		if code == ledger.InFlight {
-			if h = h.adrift(now); s.job.Hold {
+			if h = h.adrift(); s.job.Hold || s.policy.spent(h) {
 				h.code = ledger.AnswerLost
 			}
 			if n := len(adrift); n == 0 || adrift[n-1].Attempts != h.attempts {
@@ -63,11 +62,8 @@ func upto(n int) []int32 {
 }
 
 // adrift is the history of targets that a former owner left in flight.
-func (h history) adrift(now time.Time) history {
+func (h history) adrift() history {
 	h.code, h.last = ledger.Lost, time.Time{}
-	if h.failed.IsZero() {
-		h.failed = now.Truncate(time.Millisecond) // the same for all that are found together
-	}
 	h.attempts++
 	return h
 }

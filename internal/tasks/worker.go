@@ -75,6 +75,7 @@ type Worker struct {
 	drain, cutOff, giveUp        context.CancelFunc
 
 	warning seldom                 // of calls that the API could not take
+	holding seldom                 // of answers for which calls are held
 	blind   seldom                 // of limits that cannot be read
 	inForce atomic.Pointer[Limits] // those configured, within what the fleet has learned
 
