@@ -130,12 +130,21 @@ func TestBlocked(t *testing.T) {
 		"unknown_app": {func(c *chatsim.Config) { c.App = "another" }, nil},
 		"plan":        {func(c *chatsim.Config) { c.PlanCalls = 1 }, nil},
 		"quota":       {quota(t, "users=1/1h@sliding"), nil},
+		"rejected": {
+			func(c *chatsim.Config) { c.Faults = []chatsim.Fault{{Kind: chatsim.FaultReject, Percent: 100}} },
+			func(s *chatsim.Server) { _ = s.SetFaults(nil) }, // none is valid
+		},
+		"outage": {
+			func(c *chatsim.Config) { c.Faults = []chatsim.Fault{{Kind: chatsim.FaultUnavailable, Percent: 100}} },
+			func(s *chatsim.Server) { _ = s.SetFaults(nil) },
+		},
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, tt.change).with("CHAT_MAX_USERS=10")
+			w := newWorld(t, tt.change).with("CHAT_MAX_USERS=10", "MAX_ATTEMPTS=5") // what blocks does not count
 			w.worker()
-			id := w.send("--targets", listFile(t, names(50)...), "--text", "hello")
+			const all = 500
+			id := w.send("--targets", listFile(t, names(all)...), "--text", "hello")
 			eventually(t, "the status says why it stands still", func() bool {
 				doc := decode[object](t, w.succeed("status", id, "--json"))
 				return doc["blocked"] == reason && doc["blocked_since"] != nil && doc["state"] == "running"
@@ -143,13 +152,33 @@ func TestBlocked(t *testing.T) {
 			if s := w.status(id); s.Failed+s.Unknown+s.Cancelled > 0 || s.Sent != int(w.sim.Stats().AcceptedTargets) {
 				t.Errorf("%+v", s)
 			}
+			if n := w.sim.Stats().Calls; n > 200 {
+				t.Errorf("%d calls for nothing", n)
+			}
 			if tt.mend != nil {
 				tt.mend(w.sim)
-				if got := w.tally(id, 0); got.Sent != 50 {
+				if got := w.tally(id, 0); got.Sent != all {
 					t.Errorf("%+v", got)
 				}
+				w.checkTold(id)
 			}
 		})
+	}
+}
+
+// Where most targets are bad, the good ones are found, though the API refuses
+// batch after batch.
+func TestMostTargetsAreBad(t *testing.T) {
+	t.Parallel()
+	all := names(60)
+	w := newWorld(t, func(c *chatsim.Config) { c.Poison = all[:40] }).with("CHAT_MAX_USERS=5", "CONCURRENCY=4")
+	w.worker()
+	id := w.send("--targets", listFile(t, all...), "--text", "hello")
+	eventually(t, "all good targets are sent to", func() bool { return w.status(id).Sent == 20 })
+	for name, r := range w.rows(id, "--outcome", "failed") {
+		if n := w.sim.Delivered(chatsim.Users, name); n != 0 || r.Reason != "rejected" {
+			t.Errorf("%+v, delivered %d times", r, n)
+		}
 	}
 }
 

@@ -224,3 +224,43 @@ func TestCappedJobAfterHold(t *testing.T) {
 	cancel()
 	all.Wait()
 }
+
+// While the API refuses whatever is sent, probes go to what is likeliest to pass:
+// not refused yet as it is, and with the fewest targets.
+func TestProbesOfARefusedBatch(t *testing.T) {
+	d := startDispatcher(t, 8, nil)
+	hold := gate.Hold{Reason: gate.ReasonRejected, Base: 20 * time.Millisecond, Max: 20 * time.Millisecond}
+	report := func(probe bool) {
+		t.Helper()
+		if _, err := d.gate.Report(t.Context(), "users", probe, hold); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hold.Base, hold.Max = time.Second, time.Second // until all are there
+	report(false)
+	hold.Base, hold.Max = 20*time.Millisecond, 20*time.Millisecond
+	granted := make(chan *offer, 10)
+	add := func(job string, targets int, tried bool) {
+		o := &offer{job: job, targets: targets, tried: tried}
+		o.granted = func(p permit) {
+			if !p.probe || p.held != gate.ReasonRejected {
+				t.Errorf("%+v is no probe: %+v", o, p)
+			}
+			granted <- o
+		}
+		d.offer(apiclient.Users, o)
+	}
+	add("a", 230, false)
+	add("a", 1, true)
+	add("a", 115, false)
+	add("b", 230, true)
+	add("b", 58, false)
+	add("c", 1, false)
+	for _, want := range []int{1, 58, 115, 230, 1, 230} {
+		if o := <-granted; o.targets != want {
+			t.Errorf("a probe of %d targets, want %d", o.targets, want)
+		}
+		d.release()
+		report(true)
+	}
+}
