@@ -25,7 +25,13 @@ type world struct {
 // API behaves; without one it takes whatever the vendor's page allows.
 func newWorld(t *testing.T, changes ...func(*chatsim.Config)) *world {
 	t.Helper()
-	w := &world{t: t, redis: redistest.Start(t)}
+	return newWorldOn(t, redistest.Start(t), changes...)
+}
+
+// newWorldOn is a world with a Redis of the test's choice.
+func newWorldOn(t *testing.T, redis *redistest.Server, changes ...func(*chatsim.Config)) *world {
+	t.Helper()
+	w := &world{t: t, redis: redis}
 	var url string
 	w.sim, url = startSim(t, changes...)
 	app := chatsim.DefaultConfig()

@@ -44,13 +44,23 @@ func (c *jobFlags) read(ctx context.Context, a *app, use func(tasks.Submission) 
 		exclude.named = true
 		sub.Exclude = &exclude
 	}
+	var end func()
+	sub.Progress, end = a.beginLoad()
+	defer end()
+	return use(sub)
+}
+
+// beginLoad prepares for a list of millions of names. It returns what shows
+// how far the list is read, and what is to be called behind it.
+func (a *app) beginLoad() (progress func(int), end func()) {
 	// Nearly all memory is what tells millions of names apart, and lives to the
 	// end: the default would let as much garbage pile up beside it.
-	defer debug.SetGCPercent(debug.SetGCPercent(loadGCPercent))
+	before := debug.SetGCPercent(loadGCPercent)
 	bar := newLoadProgress(a.err)
-	defer bar.end()
-	sub.Progress = bar.loaded
-	return use(sub)
+	return bar.loaded, func() {
+		bar.end()
+		debug.SetGCPercent(before)
+	}
 }
 
 // loadGCPercent keeps a list of ten million names, whatever its format, well

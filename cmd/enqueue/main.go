@@ -47,6 +47,7 @@ type commands struct {
 	Wait    waitCommand    `cmd:"" help:"Wait until a job has ended."`
 	List    listCommand    `cmd:"" help:"List jobs, the newest first."`
 	Results resultsCommand `cmd:"" help:"List what became of each target."`
+	Resend  resendCommand  `cmd:"" help:"Make a new job for those targets of a job that were not reached; prints its id."`
 	Delete  deleteCommand  `cmd:"" help:"Remove the record of a job that has ended or is still scheduled."`
 
 	Rejected rejectedCommand `cmd:"" help:"List raw queue payloads that were no valid jobs."`

@@ -34,7 +34,7 @@ type resultRow struct {
 
 // Run lists what became of each target.
 func (c *resultsCommand) Run(ctx context.Context, a *app) error {
-	wanted, err := c.outcomes()
+	wanted, err := outcomes(c.Outcome, ledger.Outcomes())
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (c *resultsCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(wanted, row.Outcome) {
+		if wanted != nil && !slices.Contains(wanted, row.Outcome) {
 			continue
 		}
 		line := resultRow{
@@ -76,15 +76,16 @@ func (c *resultsCommand) Run(ctx context.Context, a *app) error {
 	return flush()
 }
 
-func (c *resultsCommand) outcomes() ([]ledger.Outcome, error) {
-	if c.Outcome == nil {
-		return ledger.Outcomes(), nil
+// outcomes reads what --outcome lists, each one of those allowed; nil where the
+// flag is not given.
+func outcomes(list *string, allowed []ledger.Outcome) (wanted []ledger.Outcome, err error) {
+	if list == nil {
+		return nil, nil
 	}
-	var wanted []ledger.Outcome
-	for word := range strings.SplitSeq(*c.Outcome, ",") {
+	for word := range strings.SplitSeq(*list, ",") {
 		outcome := ledger.Outcome(strings.TrimSpace(word))
-		if !slices.Contains(ledger.Outcomes(), outcome) {
-			return nil, usage("--outcome: %q is none of pending, sent, failed, unknown, cancelled", word)
+		if !slices.Contains(allowed, outcome) {
+			return nil, usage("--outcome: %q is none of %q", word, allowed)
 		}
 		wanted = append(wanted, outcome)
 	}

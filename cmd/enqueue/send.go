@@ -42,6 +42,11 @@ type jobFlags struct {
 
 type sendCommand struct {
 	jobFlags
+	answerFlags
+}
+
+// answerFlags say what to tell of a new job; send and resend share them.
+type answerFlags struct {
 	Wait bool `help:"Wait until the job has ended; exit 3 if not every target was sent."`
 	JSON bool `name:"json" help:"Print the status document."`
 }
@@ -54,9 +59,14 @@ func (c *sendCommand) Run(ctx context.Context, a *app) error {
 		done, err = submitter.Submit(ctx, sub)
 		return err
 	})
+	return c.answer(ctx, a, done, err)
+}
+
+// answer tells what became of a submission, or why nothing did.
+func (c *answerFlags) answer(ctx context.Context, a *app, done tasks.Submitted, err error) error {
 	switch {
 	case errors.Is(err, tasks.ErrNotKnown):
-		return fmt.Errorf("%w; ask with enqueue status, or send again with this --id", err)
+		return fmt.Errorf("%w; ask with enqueue status, or try again with this --id", err)
 	case err != nil:
 		return fmt.Errorf("nothing was stored: %w", err)
 	}

@@ -203,6 +203,9 @@ func describe(out io.Writer, s tasks.Status) error {
 	}
 	row("target type", s.TargetType)
 	row("priority", s.Priority)
+	if s.ResendOf != nil {
+		row("resend of", *s.ResendOf)
+	}
 	row("total", s.Total)
 	row("pending", s.Pending)
 	row("sent", s.Sent)

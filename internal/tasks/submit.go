@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
 
 	"crier/internal/apiclient"
 	"crier/internal/ledger"
@@ -35,7 +36,10 @@ type Submission struct {
 	// SkipInvalid leaves invalid names out, of both lists, and reports them.
 	// Without it a single one refuses the submission.
 	SkipInvalid bool
-	Progress    func(int) // if not nil, told now and then how many distinct targets there are so far
+	// ResendOf is the id of the job whose targets these were, or "". It is no
+	// part of the content.
+	ResendOf string
+	Progress func(int) // if not nil, told now and then how many distinct targets there are so far
 }
 
 // Submitted is what became of a submission.
@@ -64,6 +68,7 @@ func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, erro
 	if err != nil {
 		return Submitted{}, err
 	}
+	spec.ResendOf = sub.ResendOf
 	load := s.Ledger.NewLoad(spec)
 	l.segment = load.Add
 	if err := l.run(ctx); err != nil {
@@ -73,7 +78,7 @@ func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, erro
 	sealing, cancel := context.WithTimeout(context.WithoutCancel(ctx), sealTimeout)
 	defer cancel()
 	created, err := load.Seal(sealing)
-	if err != nil && !errors.Is(err, ledger.ErrConflict) && !errors.Is(err, ledger.ErrLost) {
+	if err != nil && !errors.Is(err, ledger.ErrConflict) && !errors.Is(err, ledger.ErrLost) && !redis.IsOOMError(err) {
 		err = fmt.Errorf("%w whether job %s was stored: %w", ErrNotKnown, spec.ID, err)
 	}
 	if err != nil {
