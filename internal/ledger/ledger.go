@@ -72,7 +72,8 @@ type Ledger struct {
 	packer *packer
 	owner  string
 	claims atomic.Int64
-	open   sync.Map // claims that are, or may be, held by this ledger
+	open   sync.Map                  // claims that are, or may be, held by this ledger
+	beaten atomic.Pointer[time.Time] // just before the last beat that was heard
 }
 
 // New returns a ledger that claims segments under an owner name of its own.

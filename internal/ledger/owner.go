@@ -11,7 +11,19 @@ import (
 // Redis's own clock. Call it three times per OwnerTTL: claims of an owner that
 // falls silent may be freed.
 func (l *Ledger) Beat(ctx context.Context) (alive []string, err error) {
-	return l.beat(ctx, l.owner)
+	began := time.Now()
+	if alive, err = l.beat(ctx, l.owner); err == nil {
+		l.beaten.Store(&began)
+	}
+	return alive, err
+}
+
+// Leased reports whether this ledger's claims are certainly its own still: Redis
+// has heard of it within OwnerTTL. A process that stood still for longer, or that
+// Redis did not hear, may have lost them without a word.
+func (l *Ledger) Leased() bool {
+	began := l.beaten.Load()
+	return began != nil && time.Since(*began) < l.cfg.OwnerTTL
 }
 
 // Alive returns the owners that have beaten within OwnerTTL.

@@ -236,7 +236,13 @@ func TestBeat(t *testing.T) {
 			return must[[]string](t)(l.Beat(t.Context()))
 		}
 		before := serverTime(t, client).Truncate(time.Millisecond) // as exact as beats are
+		if a.Leased() {
+			t.Error("leased before the first beat")
+		}
 		beat(a)
+		if patient := newLedger(t, client); patient.Leased() || len(beat(patient)) == 0 || !patient.Leased() {
+			t.Error("leased is who has beaten, and nobody else")
+		}
 		eventually(t, "the silent owner is gone", func() bool {
 			alive := beat(b)
 			if !slices.Contains(alive, b.Owner()) {
@@ -244,8 +250,8 @@ func TestBeat(t *testing.T) {
 			}
 			return !slices.Contains(alive, a.Owner())
 		})
-		if waited := serverTime(t, client).Sub(before); waited < 200*time.Millisecond {
-			t.Errorf("gone after %v", waited)
+		if waited := serverTime(t, client).Sub(before); waited < 200*time.Millisecond || a.Leased() {
+			t.Errorf("gone after %v, leased: %v", waited, a.Leased())
 		}
 		patient := newLedger(t, client) // it lets owners be silent for a minute
 		beat(a)

@@ -16,6 +16,9 @@ import (
 // longer one the segment goes back to the ledger.
 const inPlace = 3 * time.Second
 
+// errNotMade stands for a call that was not made, since the claim may be lost.
+var errNotMade = errors.New("tasks: Redis has not heard of this worker in time")
+
 // errNotRunning says that a job was paused, cancelled or ended meanwhile.
 var errNotRunning = errors.New("tasks: the job does not run any more")
 
@@ -229,6 +232,12 @@ func (d *delivery) turn() error {
 // class is decided on once, in decide. What the answer means for all other calls
 // cannot wait for the record.
 func (d *delivery) post(f *flight) {
+	if !d.ledger.Leased() { // since the mark: others may be at these targets
+		d.dispatch.unused(d.recording, f.campaign.targetType, f.permit)
+		f.err, f.decision = errNotMade, stays(f.batch, f.refused(), "not_made")
+		f.decision.delay, f.bytes = beatEvery/2, 0
+		return
+	}
 	buffer := d.bodies.Get().(*[]byte)
 	defer d.bodies.Put(buffer)
 	body := f.campaign.appendBody((*buffer)[:0], f.cut)
@@ -295,10 +304,11 @@ func (d *delivery) unmark(flights []*flight) error {
 	return err
 }
 
-// made is the number of calls that were made: none where there was no token for it.
+// made is the number of calls that were made: none where there was no token for
+// it, or no certainty.
 func made(err error) int {
 	var e *apiclient.Error
-	if errors.As(err, &e) && e.NotMade {
+	if errors.As(err, &e) && e.NotMade || errors.Is(err, errNotMade) {
 		return 0
 	}
 	return 1

@@ -109,8 +109,10 @@ const (
 // call counts one call with messages.
 func (m *metrics) call(job ledger.Job, b batch, d decision) {
 	m.batches.WithLabelValues(job.TargetType, d.result).Inc()
-	m.perCall.Observe(float64(len(b.index)))
-	m.bytes.Observe(float64(b.bytes))
+	if b.bytes > 0 { // it was made
+		m.perCall.Observe(float64(len(b.index)))
+		m.bytes.Observe(float64(b.bytes))
+	}
 	if b.code == ledger.Lost {
 		m.resent.WithLabelValues(job.TargetType).Add(float64(len(b.index)))
 	}
