@@ -126,7 +126,7 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 // batches in a row, and no success between. Then a rule has changed, or a setting
 // is wrong, and no target is at fault.
 func (d decision) unlessAll(b batch, alike string) decision {
-	d.hold = &gate.Hold{Reason: gate.ReasonRejected, Row: 10, Alike: alike, Base: holdBase, Max: 30 * time.Second}
+	d.hold = &gate.Hold{Reason: gate.ReasonRejected, Row: 10, Alike: alike, Base: holdBase, Max: 2 * holdBase}
 	held := stays(b, b.refused(), d.result)
 	held.left.tried = true
 	d.held = &held
