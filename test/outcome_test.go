@@ -182,6 +182,26 @@ func TestMostTargetsAreBad(t *testing.T) {
 	}
 }
 
+// A list of nothing but bad targets holds nobody else up for long.
+func TestBadListBesideAGoodOne(t *testing.T) {
+	t.Parallel()
+	bad := names(340)[300:]
+	w := newWorld(t, func(c *chatsim.Config) { c.Poison = bad })
+	w.worker()
+	w.send("--id", "bad", "--targets", listFile(t, bad...), "--text", "hello")
+	eventually(t, "its batches are refused", func() bool {
+		return decode[object](t, w.succeed("status", "bad", "--json"))["blocked"] == "rejected"
+	})
+	w.send("--id", "good", "--targets", listFile(t, names(300)...), "--text", "hello")
+	if got := w.tally("good", 0); got.Sent != 300 {
+		t.Errorf("%+v", got)
+	}
+	if got := w.tally("bad", 3); got.Failed != len(bad) || got.Reasons["rejected"] != len(bad) { // now that others have passed
+		t.Errorf("%+v", got)
+	}
+	w.checkTold("bad")
+}
+
 // An outage of the API is waited for, and burns nobody's attempts.
 func TestOutage(t *testing.T) {
 	t.Parallel()

@@ -29,6 +29,7 @@ if #runs == 0 then return 0 end
 local log = redis.call('HGET', KEYS[3], number) or ''
 redis.call('HSET', KEYS[3], number,
   log .. now .. ' [["s",' .. ARGV[3] .. ',[' .. table.concat(runs, ',') .. ']]]\n')
+redis.call('HINCRBY', KEYS[1], 'calls', 1)
 redis.call('HINCRBY', KEYS[1], 'sent', unknown + pending)
 if unknown > 0 then
   redis.call('HINCRBY', KEYS[1], 'unknown', -unknown)

@@ -13,9 +13,17 @@ type batch struct {
 	index []int32 // of these names in the segment
 	history
 	hints
-	tried bool      // as it is, in a hold for what it was answered: others are to be probes
+	suspicion
 	due   time.Time // not to be sent before
 	bytes int       // of the body of the call
+}
+
+// suspicion is what is held against a batch that the API has refused for good:
+// it, or the one that it is a part of.
+type suspicion struct {
+	refused time.Time // first; zero = never
+	tried   bool      // as it is, while calls were held for that
+	cleared bool      // others have passed since: so the API takes calls, and the fault is in this one
 }
 
 // history is what targets have been through together.
@@ -36,8 +44,8 @@ func (h history) retryAt() time.Time {
 	return h.last.Add(delayAfter(h.attempts))
 }
 
-// refused is the code of such targets after a call that was certainly not carried out.
-func (h history) refused() ledger.Code {
+// notDone is the code of such targets after a call that was certainly not carried out.
+func (h history) notDone() ledger.Code {
 	if h.lost() {
 		return ledger.Doubtful
 	}

@@ -65,7 +65,7 @@ func (d decision) throttled() int {
 // arguments; now is the time of the answer.
 func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy, now time.Time) decision {
 	if err == nil {
-		return accepted(b, answer, holdLost, p)
+		return accepted(b, answer, holdLost, p, now)
 	}
 	var e *apiclient.Error
 	if !errors.As(err, &e) {
@@ -74,24 +74,24 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 	detail, asked := detailOf(e), min(e.RetryAfter, longestAsked)
 	switch e.Kind {
 	case apiclient.KindRejected:
-		return orSplit(b, ledger.Rejected, detail).unlessAll(b, alike(e))
+		return orSplit(b, ledger.Rejected, detail).unlessAll(b, alike(e), now)
 	case apiclient.KindTooLarge:
 		b.tooLarge = b.bytes
 		if d := orSplit(b, ledger.TooLarge, detail); d.again {
 			return d
 		}
-		return ends(b, ledger.TooLarge, detail).unlessAll(b, alike(e))
+		return ends(b, ledger.TooLarge, detail).unlessAll(b, alike(e), now)
 	case apiclient.KindTooMany:
 		if e.Limit < 1 || e.Limit >= len(b.index) {
-			return orSplit(b, ledger.Rejected, detail).unlessAll(b, alike(e))
+			return orSplit(b, ledger.Rejected, detail).unlessAll(b, alike(e), now)
 		}
 		d := waits(b, string(e.Kind), nil)
 		d.most, d.left.limit = e.Limit, e.Limit
 		return d
 	case apiclient.KindNotAllowed:
-		return ends(b, ledger.NotAllowed, detail).unlessAll(b, alike(e))
+		return ends(b, ledger.NotAllowed, detail).unlessAll(b, alike(e), now)
 	case apiclient.KindUnsupported:
-		return ends(b, ledger.Unsupported, detail).unlessAll(b, alike(e))
+		return ends(b, ledger.Unsupported, detail).unlessAll(b, alike(e), now)
 	case apiclient.KindThrottled:
 		hold := &gate.Hold{Reason: gate.ReasonQuota, Base: 250 * time.Millisecond, Max: 10 * time.Second, Asked: asked}
 		if e.Scope == apiclient.ScopeTargets { // windows of up to a minute
@@ -111,7 +111,7 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 		d.delay = max(tokenDelay, asked)
 		return d
 	case apiclient.KindUnavailable:
-		return fails(b, ledger.Refused, e, p, now).unlessAway(b, b.refused(), asked)
+		return fails(b, ledger.Refused, e, p, now).unlessAway(b, b.notDone(), asked)
 	default: // apiclient.KindUnknown
 		if holdLost {
 			d := ends(b, ledger.AnswerLost, detail)
@@ -124,10 +124,17 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 
 // unlessAll leaves the targets alone where the API refuses whatever is sent: ten
 // batches in a row, and no success between. Then a rule has changed, or a setting
-// is wrong, and no target is at fault.
-func (d decision) unlessAll(b batch, alike string) decision {
+// is wrong, and no target is at fault. What was refused before others passed says
+// nothing of that.
+func (d decision) unlessAll(b batch, alike string, now time.Time) decision {
+	if b.refused.IsZero() {
+		d.left.refused, b.refused = now, now
+	}
+	if b.cleared {
+		return d
+	}
 	d.hold = &gate.Hold{Reason: gate.ReasonRejected, Row: 10, Alike: alike, Base: holdBase, Max: 2 * holdBase}
-	held := stays(b, b.refused(), d.result)
+	held := stays(b, b.notDone(), d.result)
 	held.left.tried = true
 	d.held = &held
 	return d
@@ -163,7 +170,7 @@ const (
 )
 
 // accepted sorts the targets of a 200.
-func accepted(b batch, answer apiclient.Answer, holdLost bool, p Policy) decision {
+func accepted(b batch, answer apiclient.Answer, holdLost bool, p Policy, now time.Time) decision {
 	d := decision{result: resultSent}
 	calls := b.attempts + 1
 	skip := make(map[int]bool, len(answer.Failed)+len(answer.Missing))
@@ -205,7 +212,7 @@ func accepted(b batch, answer apiclient.Answer, holdLost bool, p Policy) decisio
 	d.updates = append(d.updates, sent)
 	if len(answer.Failed) == len(b.index) { // no success at all
 		d.result = ledger.Rejected.Reason()
-		return d.unlessAll(b, "200 "+answer.Failed[0].Text)
+		return d.unlessAll(b, "200 "+answer.Failed[0].Text, now)
 	}
 	return d
 }
@@ -232,7 +239,7 @@ func orSplit(b batch, code ledger.Code, detail string) decision {
 // waits keeps the targets for the same call again; the attempt does not count,
 // since its cause was none of theirs.
 func waits(b batch, result string, hold *gate.Hold) decision {
-	d := stays(b, b.refused(), result)
+	d := stays(b, b.notDone(), result)
 	d.hold = hold
 	return d
 }
@@ -249,7 +256,7 @@ func stays(b batch, code ledger.Code, result string) decision {
 // fails counts an attempt against the targets and tries again later, unless
 // the policy gives them up.
 func fails(b batch, code ledger.Code, e *apiclient.Error, p Policy, now time.Time) decision {
-	if b.code = b.refused(); code == ledger.Lost {
+	if b.code = b.notDone(); code == ledger.Lost {
 		b.code = code
 	}
 	if !b.last.IsZero() {

@@ -132,6 +132,25 @@ func TestDecideKnowsEveryKind(t *testing.T) {
 	}
 }
 
+// What was refused before others passed is at fault itself: no hold comes of it.
+func TestDecideCleared(t *testing.T) {
+	refused := &apiclient.Error{Kind: apiclient.KindRejected, Status: 400}
+	b := someBatch(4, history{})
+	first := decide(b, apiclient.Answer{}, refused, false, Policy{}, noon)
+	part := first.left.split(first.most, noon)[0]
+	if first.hold == nil || !part.refused.Equal(noon) || part.tried || part.cleared {
+		t.Errorf("first: %+v, left %+v", first.hold, part.suspicion)
+	}
+	again := decide(part, apiclient.Answer{}, refused, false, Policy{}, noon.Add(time.Second))
+	if again.hold == nil || !again.left.refused.Equal(noon) || !again.held.left.tried || !again.held.left.refused.Equal(noon) {
+		t.Errorf("again: %+v, left %+v, or %+v", again.hold, again.left.suspicion, again.held.left.suspicion)
+	}
+	part.cleared = true
+	if last := decide(part, apiclient.Answer{}, refused, false, Policy{}, noon); last.hold != nil || last.held != nil || last.most != 1 {
+		t.Errorf("cleared: %+v", last)
+	}
+}
+
 func TestDecideMaxAttempts(t *testing.T) {
 	for attempts, want := range map[int]ledger.Code{1: ledger.Refused, 2: ledger.GaveUp} {
 		b := someBatch(3, history{attempts: attempts, last: noon})

@@ -111,7 +111,7 @@ func (d *delivery) offer() {
 		}
 		f := &flight{batch: b, cut: cut, campaign: d.campaign} // d.campaign changes with the limits
 		f.offer = offer{
-			job: d.job.ID, weight: d.job.Weight, maxRate: d.job.MaxRate, targets: cut.Count, tried: b.tried,
+			job: d.job.ID, weight: d.job.Weight, maxRate: d.job.MaxRate, targets: cut.Count, suspicion: b.suspicion,
 			granted: func(p permit) { f.permit = p; d.granted <- f },
 		}
 		d.offered = append(d.offered, f)
@@ -234,7 +234,7 @@ func (d *delivery) turn() error {
 func (d *delivery) post(f *flight) {
 	if !d.ledger.Leased() { // since the mark: others may be at these targets
 		d.dispatch.unused(d.recording, f.campaign.targetType, f.permit)
-		f.err, f.decision = errNotMade, stays(f.batch, f.refused(), "not_made")
+		f.err, f.decision = errNotMade, stays(f.batch, f.notDone(), "not_made")
 		f.decision.delay, f.bytes = beatEvery/2, 0
 		return
 	}
@@ -248,12 +248,16 @@ func (d *delivery) post(f *flight) {
 	})
 	d.dispatch.release() // the place is for the call, not for its record
 	f.err, f.took = err, time.Since(started)
+	f.cleared = !f.refused.IsZero() && d.passed(f.campaign.targetType).After(f.refused)
 	f.decision = decide(f.batch, answer, err, d.job.Hold, d.policy, time.Now())
 	if held := d.tell(f.campaign.targetType, f.permit, f.decision); held && f.decision.held != nil {
 		f.decision = *f.decision.held
 		if f.permit.probe && f.permit.held == gate.ReasonRejected { // a smaller one may pass: some targets may be bad, and not all
 			f.decision.most = (len(f.index) + 1) / 2
 		}
+	}
+	if f.decision.success() {
+		d.pass(f.campaign.targetType, started)
 	}
 	if err == nil {
 		d.learn(f.campaign.targetType, f.hints, f.bytes)
@@ -298,7 +302,7 @@ func (d *delivery) unmark(flights []*flight) error {
 	}
 	var updates []ledger.Update
 	for _, f := range flights {
-		updates = append(updates, ledger.Update{Index: f.index, Code: f.refused()})
+		updates = append(updates, ledger.Update{Index: f.index, Code: f.notDone()})
 	}
 	_, err := d.segment.Commit(d.recording, ledger.Tally{}, updates...)
 	return err

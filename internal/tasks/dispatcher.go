@@ -33,8 +33,8 @@ type offer struct {
 	weight  int
 	maxRate int
 	targets int
-	tried   bool         // as it is, while calls are held as rejected
 	granted func(permit) // called once at most, by the lane: it must not wait
+	suspicion
 
 	since time.Time
 	pass  float64     // of its job when it was picked

@@ -226,7 +226,7 @@ func TestCappedJobAfterHold(t *testing.T) {
 }
 
 // While the API refuses whatever is sent, probes go to what is likeliest to pass:
-// not refused yet as it is, and with the fewest targets.
+// not refused yet, not even as a part of another one, and with the fewest targets.
 func TestProbesOfARefusedBatch(t *testing.T) {
 	d := startDispatcher(t, 8, nil)
 	hold := gate.Hold{Reason: gate.ReasonRejected, Base: 20 * time.Millisecond, Max: 20 * time.Millisecond}
@@ -240,8 +240,8 @@ func TestProbesOfARefusedBatch(t *testing.T) {
 	report(false)
 	hold.Base, hold.Max = 20*time.Millisecond, 20*time.Millisecond
 	granted := make(chan *offer, 10)
-	add := func(job string, targets int, tried bool) {
-		o := &offer{job: job, targets: targets, tried: tried}
+	add := func(job string, targets int, s suspicion) {
+		o := &offer{job: job, targets: targets, suspicion: s}
 		o.granted = func(p permit) {
 			if !p.probe || p.held != gate.ReasonRejected {
 				t.Errorf("%+v is no probe: %+v", o, p)
@@ -250,13 +250,14 @@ func TestProbesOfARefusedBatch(t *testing.T) {
 		}
 		d.offer(apiclient.Users, o)
 	}
-	add("a", 230, false)
-	add("a", 1, true)
-	add("a", 115, false)
-	add("b", 230, true)
-	add("b", 58, false)
-	add("c", 1, false)
-	for _, want := range []int{1, 58, 115, 230, 1, 230} {
+	part, tried := suspicion{refused: noon}, suspicion{refused: noon, tried: true}
+	add("a", 114, part)
+	add("a", 1, tried)
+	add("a", 115, part)
+	add("b", 231, tried)
+	add("b", 58, part)
+	add("b", 230, suspicion{})
+	for _, want := range []int{230, 58, 114, 115, 1, 231} {
 		if o := <-granted; o.targets != want {
 			t.Errorf("a probe of %d targets, want %d", o.targets, want)
 		}

@@ -241,7 +241,8 @@ func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
 		case s.notBefore.After(now):
 			wait = min(wait, s.notBefore.Sub(now))
 		case l.held == gate.ReasonRejected:
-			if s.advance(); best == nil || s.queue[0].likelier(best.queue[0]) {
+			s.advance()
+			if best == nil || s.queue[0].likelier(best.queue[0]) || !best.queue[0].likelier(s.queue[0]) && s.pass < best.pass {
 				best = s
 			}
 		case best == nil || s.pass < best.pass:
@@ -255,13 +256,17 @@ func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
 }
 
 // likelier reports whether o rather than p would pass where the API refuses
-// whatever is sent: what was not refused yet, as it is, and has the fewest
-// targets that could be bad.
+// whatever is sent: one that it has not refused yet, nor a larger one of which it
+// was a part, and else the one with the fewest targets that could be bad.
 func (o *offer) likelier(p *offer) bool {
-	if o.tried != p.tried {
+	switch {
+	case o.refused.IsZero() || p.refused.IsZero():
+		return !p.refused.IsZero()
+	case o.tried != p.tried:
 		return p.tried
+	default:
+		return o.targets < p.targets
 	}
-	return o.targets < p.targets
 }
 
 // advance puts the likeliest offer at the head of a queue.

@@ -22,7 +22,7 @@ func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 		if held && (p.probe || s.holding.due()) {
 			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "answer", d.result)
 		}
-	case p.probe && p.held != gate.ReasonQuota && !d.success() && d.again:
+	case p.probe && p.held != gate.ReasonQuota && !d.success() && (d.again || p.held == gate.ReasonRejected):
 		// It was not answered in a way that says anything of the cause of the hold.
 		_, err = s.gate.Report(s.recording, string(t), true, gate.Hold{Reason: p.held, Base: holdBase, Max: holdMax})
 	case p.probe, d.success() && s.gate.InRow(string(t)):
@@ -35,6 +35,17 @@ func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 		s.log.Warn("the gate could not be told of an answer", "target_type", t, "error", err)
 	}
 	return held
+}
+
+// pass notes that a call passed, which began then.
+func (w *Worker) pass(t apiclient.TargetType, began time.Time) { w.passes[t].Store(&began) }
+
+// passed is when a call began that passed, the last one that this worker made.
+func (w *Worker) passed(t apiclient.TargetType) time.Time {
+	if began := w.passes[t].Load(); began != nil {
+		return *began
+	}
+	return time.Time{}
 }
 
 // logCall writes one wide line for each call.

@@ -80,6 +80,7 @@ type Worker struct {
 	inForce atomic.Pointer[Limits] // those configured, within what the fleet has learned
 
 	learning sync.Mutex // held while a limit is shared
+	passes   map[apiclient.TargetType]*atomic.Pointer[time.Time]
 
 	mu      sync.Mutex
 	working map[string]int // slots at work by job
@@ -94,6 +95,10 @@ func NewWorker(cfg Config, p Parts) (*Worker, error) {
 		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, uptime: p.RedisUptime, queue: NewQueue(p.Redis, cfg.Namespace),
 		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, working: map[string]int{},
 		bodies: sync.Pool{New: func() any { return new([]byte) }},
+		passes: map[apiclient.TargetType]*atomic.Pointer[time.Time]{},
+	}
+	for _, t := range apiclient.TargetTypes() {
+		w.passes[t] = new(atomic.Pointer[time.Time])
 	}
 	w.inForce.Store(&cfg.Limits)
 	var err error
@@ -176,13 +181,13 @@ func (w *Worker) server(cfg asynq.Config) *asynq.Server {
 	return asynq.NewServerFromRedisClient(w.redis, cfg)
 }
 
-// recordReserve is the part of the shutdown timeout that is kept for recording
-// calls that were cut off.
+// recordReserve is the most of the shutdown timeout that is kept for recording
+// calls that were cut off; of a short one it is an eighth.
 const recordReserve = 2 * time.Second
 
 func (w *Worker) stop(servers []*asynq.Server) {
 	w.drain()
-	cut := time.AfterFunc(max(w.cfg.ShutdownTimeout-recordReserve, w.cfg.ShutdownTimeout/2), w.cutOff)
+	cut := time.AfterFunc(w.cfg.ShutdownTimeout-min(recordReserve, w.cfg.ShutdownTimeout/8), w.cutOff)
 	defer cut.Stop()
 	end := time.AfterFunc(w.cfg.ShutdownTimeout, w.giveUp)
 	defer end.Stop()
