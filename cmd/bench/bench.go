@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"crier/internal/procs"
 )
 
 // knownQuota is far above what can be delivered: the gate counts, and never
@@ -46,7 +48,8 @@ func (c *runCommand) quotas() []string {
 type bench struct {
 	programs *programs
 	self     string // path of bench
-	redis    redisServer
+	redis    string // path of redis-server
+	aof      bool
 	list     string // path of the names
 	warmUp   string // path of a short list
 	targets  int
@@ -75,9 +78,9 @@ func (c *runCommand) Run(ctx context.Context, std stdio) (err error) {
 		_ = os.RemoveAll(dir) // whatever stays is in the folder for temporary files
 	}()
 	b := &bench{
-		programs: &programs{bin: filepath.Dir(self), dir: dir}, self: self,
-		redis: redisServer{server, c.AOF},
-		list:  filepath.Join(dir, "names.txt"), warmUp: filepath.Join(dir, "warm-up.txt"), targets: c.Targets,
+		programs: &programs{Programs: procs.Programs{Bin: filepath.Dir(self), Dir: dir}}, self: self,
+		redis: server, aof: c.AOF,
+		list: filepath.Join(dir, "names.txt"), warmUp: filepath.Join(dir, "warm-up.txt"), targets: c.Targets,
 	}
 	r, err := c.measure(ctx, b, std.err)
 	if err != nil {
@@ -145,6 +148,6 @@ func (b *bench) makeList(ctx context.Context, names kind) error {
 }
 
 func (b *bench) redisVersion(ctx context.Context) (string, error) {
-	out, err := b.programs.command(ctx, nil, b.redis.program, "--version").Output()
+	out, err := b.programs.command(ctx, nil, b.redis, "--version").Output()
 	return strings.TrimSpace(string(out)), err
 }

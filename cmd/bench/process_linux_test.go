@@ -1,12 +1,12 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"crier/internal/procs"
 )
 
 func TestParsePeak(t *testing.T) {
@@ -35,7 +35,7 @@ func shell(t *testing.T, p *programs, line string) *exec.Cmd {
 }
 
 func TestRun(t *testing.T) {
-	p := &programs{dir: t.TempDir()}
+	p := &programs{Programs: procs.Programs{Dir: t.TempDir()}}
 	t.Setenv("GOGC", "1")
 	out, err := p.run(shell(t, p, `echo "$GREETING $GOGC"`))
 	if err != nil || string(out) != "good day \n" {
@@ -50,7 +50,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestUsageOf(t *testing.T) {
-	p := &programs{dir: t.TempDir()}
+	p := &programs{Programs: procs.Programs{Dir: t.TempDir()}}
 	cmd := shell(t, p, `i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done`)
 	if _, err := p.run(cmd); err != nil {
 		t.Fatal(err)
@@ -64,43 +64,18 @@ func TestUsageOf(t *testing.T) {
 	}
 }
 
-func TestServe(t *testing.T) {
-	p := &programs{dir: t.TempDir()}
-	marker := filepath.Join(t.TempDir(), "tried")
-	server, port, err := p.serve("ready on", func(port string) *exec.Cmd {
-		return shell(t, p, `if [ ! -e `+marker+` ]; then : > `+marker+`; echo "port taken"; exit 1; fi; trap "exit 0" TERM; echo ready on `+port+`; while :; do sleep 0.01; done`)
-	})
+func TestStopTellsUsage(t *testing.T) {
+	p := &programs{Programs: procs.Programs{Dir: t.TempDir()}}
+	server, err := p.Start(shell(t, p, `trap "exit 0" TERM; echo up; while :; do sleep 0.01; done`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer server.end()
-	if !strings.Contains(p.commands[0], "ready on "+port) || len(p.commands) != 1 {
-		t.Errorf("port %s, noted: %q", port, p.commands)
+	defer server.Kill()
+	if err := server.Await("up"); err != nil {
+		t.Fatal(err)
 	}
-	used, err := server.stop()
+	used, err := stop(server)
 	if err != nil || used.peak <= 0 || used.atMost {
 		t.Errorf("%+v, %v", used, err)
-	}
-	if _, _, err = p.serve("ready", func(string) *exec.Cmd { return shell(t, p, `echo "disk full"; exit 1`) }); err == nil || !strings.Contains(err.Error(), "disk full") {
-		t.Errorf("a server that never starts is told as %v", err)
-	}
-}
-
-func TestEndKills(t *testing.T) {
-	p := &programs{dir: t.TempDir()}
-	sh, err := exec.LookPath("sh")
-	if err != nil {
-		t.Skip(err)
-	}
-	stubborn, err := p.start(p.command(context.Background(), nil, sh, "-c", `trap "" TERM; echo up; while :; do sleep 0.01; done`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stubborn.await("up"); err != nil {
-		t.Fatal(err)
-	}
-	stubborn.end()
-	if stubborn.cmd.ProcessState == nil || stubborn.cmd.ProcessState.Success() {
-		t.Errorf("it ended with %v", stubborn.cmd.ProcessState)
 	}
 }

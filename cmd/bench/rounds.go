@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"crier/internal/procs"
 	"crier/internal/tasks"
 )
 
@@ -31,7 +32,7 @@ type bareRound struct {
 
 // crier delivers the list by Crier: all of it is loaded before the worker starts.
 func (b *bench) crier(ctx context.Context, quota string) (r crierRound, err error) {
-	s, err := openSite(ctx, b.programs, b.redis)
+	s, err := openSite(ctx, b.programs, b.aof)
 	if err != nil {
 		return r, err
 	}
@@ -60,13 +61,13 @@ func (b *bench) crier(ctx context.Context, quota string) (r crierRound, err erro
 	if err != nil {
 		return r, err
 	}
-	defer worker.end()
+	defer worker.Kill()
 	began = time.Now()
 	status, err := s.wait(ctx, worker, id)
 	if err != nil {
 		return r, err
 	}
-	if r.worker, err = worker.stop(); err != nil {
+	if r.worker, err = stop(worker); err != nil {
 		return r, err
 	}
 	after, err := s.info(ctx)
@@ -74,7 +75,7 @@ func (b *bench) crier(ctx context.Context, quota string) (r crierRound, err erro
 		return r, err
 	}
 	r.redis.cpu = after.cpu() - before.cpu()
-	if r.redis.peak, err = peakOf(s.redis.cmd.Process.Pid); err != nil {
+	if r.redis.peak, err = peakOf(s.redis.Command().Process.Pid); err != nil {
 		return r, err
 	}
 	stats, err := s.accepted(ctx, b.targets)
@@ -114,12 +115,12 @@ func (b *bench) warm(ctx context.Context, s *site) (redisInfo, error) {
 }
 
 // wait waits as a user would until a job has ended, or the worker has.
-func (s *site) wait(ctx context.Context, worker *process, id string) (status tasks.Status, err error) {
+func (s *site) wait(ctx context.Context, worker *procs.Process, id string) (status tasks.Status, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		select {
-		case <-worker.exited:
+		case <-worker.Exited:
 			cancel(errors.New("the worker has ended"))
 		case <-ctx.Done():
 		}
@@ -127,7 +128,7 @@ func (s *site) wait(ctx context.Context, worker *process, id string) (status tas
 	document, err := s.programs.run(s.programs.command(ctx, []string{"REDIS_URL=" + s.redisURL}, "enqueue", "wait", id, "--json"))
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			err = fmt.Errorf("%w:\n%s", cause, tail(worker.log))
+			err = fmt.Errorf("%w:\n%s", cause, procs.Tail(worker.Log))
 		}
 		return status, err
 	}

@@ -15,76 +15,61 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"crier/internal/chatsim"
+	"crier/internal/procs"
 )
 
 // site is what one measurement has for itself: a simulated Chat API, and, for
 // Crier, an empty Redis.
 type site struct {
 	programs *programs
-	sim      *process
+	sim      *procs.Process
 	chatURL  string
 
-	redis    *process // nil for the bare loop
+	redis    *procs.Redis // nil for the bare loop
 	redisURL string
 	client   *redis.Client // one connection, to look at Redis only
 }
 
 // openSim starts the simulated API.
 func openSim(p *programs) (*site, error) {
-	sim, port, err := p.serve("http://", func(port string) *exec.Cmd {
+	sim, port, err := p.Serve("http://", func(port string) *exec.Cmd {
 		return p.command(context.Background(), nil, "chatsim", "--listen", "127.0.0.1:"+port, "--no-journal")
 	})
 	if err != nil {
 		return nil, err
 	}
+	p.note(sim.Cmd)
 	return &site{programs: p, sim: sim, chatURL: "http://127.0.0.1:" + port}, nil
 }
 
 // openSite starts the simulated API and a Redis.
-func openSite(ctx context.Context, p *programs, server redisServer) (*site, error) {
+func openSite(ctx context.Context, p *programs, appendOnly bool) (*site, error) {
 	s, err := openSim(p)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.openRedis(ctx, server); err != nil {
+	if err := s.openRedis(ctx, appendOnly); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// redisServer says how to start Redis.
-type redisServer struct {
-	program    string
-	appendOnly bool
-}
-
-func (s *site) openRedis(ctx context.Context, server redisServer) (err error) {
-	appendOnly := "no"
-	if server.appendOnly {
-		appendOnly = "yes"
-	}
-	dir, err := os.MkdirTemp(s.programs.dir, "redis-")
+func (s *site) openRedis(ctx context.Context, appendOnly bool) error {
+	dir, err := os.MkdirTemp(s.programs.Dir, "redis-")
 	if err != nil {
 		return err
 	}
-	var port string
-	s.redis, port, err = s.programs.serve("Ready to accept connections", func(port string) *exec.Cmd {
-		return s.programs.command(context.Background(), nil, server.program, "--bind", "127.0.0.1", "--port", port,
-			"--save", "", "--appendonly", appendOnly, "--dir", dir)
-	})
-	if err != nil {
+	var args []string
+	if appendOnly {
+		args = []string{"--appendonly", "yes"}
+	}
+	if s.redis, err = procs.StartRedis(ctx, &s.programs.Programs, dir, args...); err != nil {
 		return err
 	}
-	s.redisURL = "redis://127.0.0.1:" + port + "/0"
-	s.client = redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + port, PoolSize: 1})
-	facts, err := s.info(ctx)
-	if err != nil {
-		return err
-	}
-	if facts.number("process_id") != float64(s.redis.cmd.Process.Pid) {
-		return errors.New("another server has the port of redis-server")
-	}
+	s.programs.note(s.redis.Command())
+	s.redisURL = s.redis.URL()
+	s.client = redis.NewClient(&redis.Options{Addr: s.redis.Addr, PoolSize: 1})
 	return nil
 }
 
@@ -92,11 +77,10 @@ func (s *site) close() {
 	if s.client != nil {
 		_ = s.client.Close() // it has only read
 	}
-	for _, p := range []*process{s.redis, s.sim} {
-		if p != nil {
-			p.end()
-		}
+	if s.redis != nil {
+		s.redis.Kill()
 	}
+	s.sim.Kill()
 }
 
 // redisInfo is the answer to INFO.
@@ -154,29 +138,20 @@ func (s *site) settled(ctx context.Context) (redisInfo, error) {
 			return facts, nil
 		}
 		last = now
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := procs.Pause(ctx, 200*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
-}
-
 // worker starts a worker on the site.
-func (s *site) worker(quota string) (*process, error) {
+func (s *site) worker(quota string) (*procs.Process, error) {
 	cmd := s.programs.command(context.Background(), []string{
 		"REDIS_URL=" + s.redisURL, "CHAT_URL=" + s.chatURL, "CHAT_ORG=" + simulated.Org, "CHAT_APP=" + simulated.App,
 		"CHAT_TOKEN=" + simulated.Token, "CHAT_QUOTA=" + quota, "ADMIN_ADDR=off",
 	}, "worker")
 	s.programs.note(cmd)
-	return s.programs.start(cmd)
+	return s.programs.Start(cmd)
 }
 
 // accepted asks the simulated API what it has seen, and fails unless that is

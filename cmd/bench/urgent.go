@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"crier/internal/ledger"
+	"crier/internal/procs"
 	"crier/internal/redisconn"
 	"crier/internal/tasks"
 )
@@ -27,7 +29,7 @@ type urgentCost struct {
 
 // urgent submits many jobs of one target and looks at what stays of them.
 func (b *bench) urgent(ctx context.Context, quota string) (u urgentCost, err error) {
-	s, err := openSite(ctx, b.programs, b.redis)
+	s, err := openSite(ctx, b.programs, b.aof)
 	if err != nil {
 		return u, err
 	}
@@ -62,7 +64,7 @@ func (s *site) sendUrgent(ctx context.Context, quota string, from, count int) (l
 	if err != nil {
 		return "", err
 	}
-	defer worker.end()
+	defer worker.Kill()
 	conn, err := redisconn.Open(s.redisURL)
 	if err != nil {
 		return "", err
@@ -81,7 +83,7 @@ func (s *site) sendUrgent(ctx context.Context, quota string, from, count int) (l
 			return "", err
 		}
 	}
-	_, err = worker.stop()
+	_, err = stop(worker)
 	return ids[len(ids)-1], err
 }
 
@@ -104,7 +106,7 @@ func submitUrgent(ctx context.Context, to *tasks.Submitter, from, count int) (id
 }
 
 // awaitSent waits until a job has been sent.
-func awaitSent(ctx context.Context, book *ledger.Ledger, worker *process, id string) error {
+func awaitSent(ctx context.Context, book *ledger.Ledger, worker *procs.Process, id string) error {
 	for {
 		job, err := book.Job(ctx, id)
 		switch {
@@ -116,11 +118,11 @@ func awaitSent(ctx context.Context, book *ledger.Ledger, worker *process, id str
 			return fmt.Errorf("the urgent job %s has not sent to its target", id)
 		}
 		select {
-		case <-worker.exited:
-			return errors.New("the worker has ended:\n" + tail(worker.log))
+		case <-worker.Exited:
+			return errors.New("the worker has ended:\n" + procs.Tail(worker.Log))
 		default:
 		}
-		if err := pause(ctx, pollEvery); err != nil {
+		if err := procs.Pause(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -3,16 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
 )
-
-// endWithParent makes the kernel end a child also when this process is killed.
-func endWithParent(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-}
 
 // peakOf is the most memory in bytes that a process has had resident so far.
 func peakOf(pid int) (int64, error) {

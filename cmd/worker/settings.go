@@ -137,7 +137,6 @@ func (f *flags) readChat(faults *settings.Faults, c *config) {
 	c.tasks.App = c.chat.Org + "/" + c.chat.App
 	c.chat.Form = apiclient.Form(faults.OneOf("CHAT_API", f.ChatAPI, string(apiclient.FormUnified), string(apiclient.FormSplit)))
 	c.chat.Timeout = faults.Duration("CHAT_TIMEOUT", f.ChatTimeout, 10*time.Millisecond, time.Hour)
-	c.gate.ProbeTimeout = c.chat.Timeout + 5*time.Second
 	token := faults.Secret("CHAT_TOKEN", f.ChatToken, "", f.ChatTokenFile)
 	if bare := strings.TrimSpace(token); token != "" && (bare == "" || strings.ContainsFunc(bare, notInHeader)) {
 		faults.Add("CHAT_TOKEN", "must be printable ASCII without spaces: nothing else can be a bearer token")

@@ -13,11 +13,12 @@ import (
 
 // call is one request on its way.
 type call struct {
-	request *http.Request
-	record  *record
-	scratch *scratch
-	body    []byte
-	began   time.Time
+	request  *http.Request
+	record   *record
+	scratch  *scratch
+	body     []byte
+	began    time.Time
+	accepted *request // what was accepted; nil = nothing
 }
 
 // scratch is memory that calls use one after the other.
@@ -46,6 +47,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.scratch.Put(memory)
 	c := &call{request: r, record: s.record.Load(), scratch: memory, began: time.Now()}
 	a := s.answer(c)
+	if c.accepted != nil && (a.ending != endWhole || a.status != http.StatusOK) {
+		c.record.lose(c.accepted, s.fates)
+	}
 	c.record.count(func(st *Stats) {
 		switch a.ending {
 		case endReset, endHang, endGone:

@@ -54,6 +54,21 @@ func (j *journal) add(name string) {
 	s.arena = append(s.arena, name...)
 }
 
+// addAll adds the targets of an accepted call but for those that fate refuses,
+// and tells how many these are. A nil journal only counts.
+func (j *journal) addAll(req *request, fates map[string]fate) (delivered int) {
+	for _, name := range req.targets {
+		if fates[name] == fateRefused {
+			continue
+		}
+		delivered++
+		if j != nil {
+			j.add(name)
+		}
+	}
+	return delivered
+}
+
 // count is how often name was accepted.
 func (j *journal) count(name string) int {
 	hash := xxhash.Sum64String(name)

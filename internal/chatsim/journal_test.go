@@ -1,13 +1,18 @@
 package chatsim
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/google/go-cmp/cmp"
@@ -95,4 +100,55 @@ func BenchmarkJournal(b *testing.B) {
 		arena += cap(j.shards[n].arena)
 	}
 	b.ReportMetric(float64(arena)/float64(i), "arena-B/target")
+}
+
+// Which answers were lost is told by call and by target, whatever lost them.
+func TestLost(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault FaultKind // "" = none
+		leave bool      // the client leaves after the call was accepted
+		want  int64     // calls
+	}{
+		"answered":      {},
+		"slow":          {fault: FaultSlow},
+		"not accepted":  {fault: FaultReset},
+		"reset after":   {fault: FaultResetAfter, want: 1},
+		"500 after":     {fault: FaultErrorAfter, want: 1},
+		"half a body":   {fault: FaultTruncated, want: 1},
+		"no body":       {fault: FaultEmpty, want: 1},
+		"client leaves": {leave: true, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSim(t, func(c *Config) {
+					c.Refused, c.Latency = []string{"bad"}, 2*time.Second
+					if tt.fault != "" {
+						c.Faults = []Fault{{Kind: tt.fault, Percent: 100}}
+					}
+				})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if tt.leave {
+					time.AfterFunc(1500*time.Millisecond, cancel) // a second there, a second back
+				}
+				func() {
+					defer func() { _ = recover() }() // how net/http is told to end a connection
+					r := httptest.NewRequestWithContext(ctx, http.MethodPost, unifiedPath, strings.NewReader(message(Users, "u1", "u2", "bad")))
+					r.Header.Set("Content-Type", "application/json")
+					r.Header.Set("Authorization", "Bearer demo-token")
+					s.ServeHTTP(httptest.NewRecorder(), r)
+				}()
+				stats := s.Stats()
+				if stats.LostCalls != tt.want || stats.LostTargets != 2*tt.want {
+					t.Errorf("%d calls and %d targets were lost, want %d and %d", stats.LostCalls, stats.LostTargets, tt.want, 2*tt.want)
+				}
+				if u1, bad := s.Lost(Users, "u1"), s.Lost(Users, "bad"); int64(u1) != tt.want || bad != 0 {
+					t.Errorf("u1 was lost %d times, and who was not delivered to %d times", u1, bad)
+				}
+				if s.Reset(); s.Lost(Users, "u1") != 0 {
+					t.Error("a reset does not forget")
+				}
+			})
+		})
+	}
 }

@@ -24,6 +24,8 @@ type Stats struct {
 	AcceptedTargets int64                  `json:"accepted_targets"` // each time a target was accepted counts
 	RefusedTargets  int64                  `json:"refused_targets"`  // of accepted calls: targets of Config.Refused
 	Accepted        map[TargetType]Traffic `json:"accepted"`         // the accepted, by target type
+	LostCalls       int64                  `json:"lost_calls"`       // accepted calls whose answer did not go out whole
+	LostTargets     int64                  `json:"lost_targets"`     // those of accepted_targets that they named
 
 	Statuses   map[int]int64       `json:"statuses"`   // answers by status, of every request but /_sim
 	Unanswered int64               `json:"unanswered"` // requests that got a reset, a hang or left early
@@ -63,6 +65,7 @@ type Message struct {
 // record is all that a reset forgets.
 type record struct {
 	journals map[TargetType]*journal // nil if there is no journal; never changed
+	lost     map[TargetType]*journal // the same for what lost calls named
 
 	mu       sync.Mutex
 	stats    Stats
@@ -81,9 +84,9 @@ func newRecord(withJournal bool) *record {
 		},
 	}
 	if withJournal {
-		r.journals = make(map[TargetType]*journal)
+		r.journals, r.lost = make(map[TargetType]*journal), make(map[TargetType]*journal)
 		for _, t := range targetTypes {
-			r.journals[t] = new(journal)
+			r.journals[t], r.lost[t] = new(journal), new(journal)
 		}
 	}
 	return r
@@ -100,15 +103,7 @@ func (r *record) count(change func(*Stats)) {
 // call in Stats finds its targets. targets that fate refuses are
 // booked as refused only.
 func (r *record) accept(req *request, body []byte, fates map[string]fate) {
-	journal := r.journals[req.targetType]
-	delivered := len(req.targets)
-	for _, name := range req.targets {
-		if fates[name] == fateRefused {
-			delivered--
-		} else if journal != nil {
-			journal.add(name)
-		}
-	}
+	delivered := r.journals[req.targetType].addAll(req, fates)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -124,6 +119,16 @@ func (r *record) accept(req *request, body []byte, fates map[string]fate) {
 	traffic.Targets += int64(delivered)
 	r.stats.Accepted[req.targetType] = traffic
 	r.remember(req, body, delivered)
+}
+
+// lose books that the answer to an accepted call was lost: spoilt by a fault,
+// or the client had left before it.
+func (r *record) lose(req *request, fates map[string]fate) {
+	delivered := r.lost[req.targetType].addAll(req, fates)
+	r.count(func(st *Stats) {
+		st.LostCalls++
+		st.LostTargets += int64(delivered)
+	})
 }
 
 // remember books the message itself. It is called with mu held.

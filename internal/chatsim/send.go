@@ -39,6 +39,7 @@ func (s *Server) send(c *call, f form, rng *rand.Rand) answer {
 			return c.refuse(*refused)
 		}
 		c.record.accept(req, c.body, s.fates)
+		c.accepted = req
 		a := answer{status: http.StatusOK, body: s.success(c, f, req, rng)}
 		if faulty {
 			return s.strike(c, fault, a)

@@ -153,6 +153,16 @@ func (s *Server) Delivered(targetType TargetType, name string) int {
 	return 0
 }
 
+// Lost is how often of these times the answer did not go out whole: it was
+// spoilt by a fault, or the client had left before. A client that leaves while
+// it is written, or does not read it, goes unnoticed.
+func (s *Server) Lost(targetType TargetType, name string) int {
+	if journal := s.record.Load().lost[targetType]; journal != nil {
+		return journal.count(name)
+	}
+	return 0
+}
+
 // Messages lists the first 256 distinct messages that were accepted, oldest
 // first.
 func (s *Server) Messages() []Message { return s.record.Load().list() }

@@ -43,13 +43,14 @@ type Config struct {
 	// Margin is added to each window, against calls that overtake each other on
 	// their way to the API.
 	Margin time.Duration
-	// ProbeTimeout is how long one probe keeps others from going: longer than a call may take.
+	// ProbeTimeout is how long one probe keeps others from going. Its answer counts
+	// later, too; but who makes it may be gone.
 	ProbeTimeout time.Duration
 }
 
 // DefaultConfig returns a gate without known quotas.
 func DefaultConfig() Config {
-	return Config{Namespace: "crier", Margin: 20 * time.Millisecond, ProbeTimeout: 20 * time.Second}
+	return Config{Namespace: "crier", Margin: 20 * time.Millisecond, ProbeTimeout: 5 * time.Second}
 }
 
 // Gate grants calls. It is safe for concurrent use.
@@ -154,10 +155,17 @@ func (g *Gate) Report(ctx context.Context, targetType string, probe bool, h Hold
 	return g.report(ctx, targetType, string(h.Reason), probe, h)
 }
 
-// Passed tells the gate of a success, which ends all rows. That of a probe, or
-// whatever else its answer was that asks for no hold, ends the hold: calls go again.
+// Passed tells the gate of a success, which ends all rows. That of a probe ends
+// the hold, too: calls go again.
 func (g *Gate) Passed(ctx context.Context, targetType string, probe bool) error {
 	_, err := g.report(ctx, targetType, "ok", probe, Hold{})
+	return err
+}
+
+// Over tells the gate that a probe was no success, and yet answered in a way that
+// shows that the cause of the hold is gone. Rows go on.
+func (g *Gate) Over(ctx context.Context, targetType string, held Reason) error {
+	_, err := g.report(ctx, targetType, "over", true, Hold{Alike: string(held)})
 	return err
 }
 

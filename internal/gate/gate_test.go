@@ -132,9 +132,6 @@ func TestDefaultConfig(t *testing.T) {
 	if got.Namespace != "crier" || len(got.Quotas) != 0 || got.Margin <= 0 || got.Margin > 100*time.Millisecond {
 		t.Errorf("%+v", got)
 	}
-	if call := 15 * time.Second; got.ProbeTimeout <= call {
-		t.Errorf("a probe times out after %v, a call after %v", got.ProbeTimeout, call)
-	}
 }
 
 func TestErrors(t *testing.T) {

@@ -8,9 +8,9 @@
 -- 1 = answers stand in a row that only a success ends: see report.lua}.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local state = redis.call('HMGET', KEYS[1], 'reason', 'until', 'paced', 'rows')
+local state = redis.call('HMGET', KEYS[1], 'reason', 'until', 'paced', 'rows', 'at')
 local reason, due, rows = state[1], tonumber(state[2] or 0), tonumber(state[4] or 0)
-if reason and due > now then
+if reason and due > now and now >= tonumber(state[5] or 0) then -- else the clock was set back
   return {0, due - now, reason, 0, rows}
 end
 
@@ -86,7 +86,8 @@ if state[3] then
   redis.call('HDEL', KEYS[1], 'paced', 'paced_since')
 end
 if reason then
-  redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[1]))
+  local upto = string.format('%.0f', now + ARGV[1])
+  redis.call('HSET', KEYS[1], 'until', upto, 'probe', upto, 'at', string.format('%.0f', now))
   return {1, 0, reason, 1, rows}
 end
 return {granted, wait, wait > 0 and 'quota' or '', 0, rows}

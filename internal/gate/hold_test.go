@@ -114,7 +114,7 @@ func TestStragglers(t *testing.T) {
 		report(t, g, false, h, 3*time.Minute)
 		pass(t, client, 3*time.Minute)
 
-		report(t, g, false, h, 0) // between the end of the hold and the probe
+		report(t, g, false, h, time.Microsecond) // between the end of the hold and the probe: held it is
 		probe(t, g, ReasonQuota)
 		report(t, g, false, h, probeTimeout)
 		report(t, g, true, h, 2*time.Minute) // the first failed probe

@@ -148,6 +148,12 @@ func LongestWait(attempts int) time.Duration {
 	return min(firstWait<<min(max(attempts, 1)-1, 16), longestWait)
 }
 
+// Waited is what counts of the time since the last of so many failed attempts; by
+// clocks that differ, it may be negative.
+func Waited(attempts int, since time.Duration) time.Duration {
+	return min(max(since, 0), LongestWait(attempts))
+}
+
 const (
 	firstWait   = 500 * time.Millisecond
 	longestWait = 5 * time.Minute
@@ -156,7 +162,7 @@ const (
 func (t *Try) add(e Entry) {
 	if !e.Code.final() {
 		if !t.LastFailed.IsZero() {
-			t.Waited += min(e.At.Sub(t.LastFailed), LongestWait(t.Attempts))
+			t.Waited += Waited(t.Attempts, e.At.Sub(t.LastFailed))
 		}
 		t.LastFailed = e.At
 	}

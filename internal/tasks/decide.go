@@ -77,10 +77,7 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 		return orSplit(b, ledger.Rejected, detail).unlessAll(b, alike(e), now)
 	case apiclient.KindTooLarge:
 		b.tooLarge = b.bytes
-		if d := orSplit(b, ledger.TooLarge, detail); d.again {
-			return d
-		}
-		return ends(b, ledger.TooLarge, detail).unlessAll(b, alike(e), now)
+		return orSplit(b, ledger.TooLarge, detail).unlessAll(b, alike(e), now)
 	case apiclient.KindTooMany:
 		if e.Limit < 1 || e.Limit >= len(b.index) {
 			return orSplit(b, ledger.Rejected, detail).unlessAll(b, alike(e), now)
@@ -133,7 +130,7 @@ func (d decision) unlessAll(b batch, alike string, now time.Time) decision {
 	if b.cleared {
 		return d
 	}
-	d.hold = &gate.Hold{Reason: gate.ReasonRejected, Row: 10, Alike: alike, Base: holdBase, Max: 2 * holdBase}
+	d.hold = &gate.Hold{Reason: gate.ReasonRejected, Row: 10, Alike: alike, Base: firstProbe, Max: 2 * holdBase}
 	held := stays(b, b.notDone(), d.result)
 	held.left.tried = true
 	d.held = &held
@@ -165,6 +162,9 @@ const tokenDelay = 2 * time.Second
 const (
 	holdBase = 5 * time.Second
 	holdMax  = time.Minute
+	// firstProbe is soon: a list in which every batch has a bad target is no rare
+	// one, and a call with a single target tells.
+	firstProbe = 250 * time.Millisecond
 	// longestAsked bounds how long one answer can hold all calls back.
 	longestAsked = 10 * time.Minute
 )
@@ -210,6 +210,13 @@ func accepted(b batch, answer apiclient.Answer, holdLost bool, p Policy, now tim
 		}
 	}
 	d.updates = append(d.updates, sent)
+	if len(answer.Missing) == len(b.index) { // whatever the API has done, it does not say
+		d.result, d.hold = "not_mentioned", away(0)
+		if !holdLost {
+			held := stays(b, ledger.Lost, d.result)
+			d.held = &held
+		}
+	}
 	if len(answer.Failed) == len(b.index) { // no success at all
 		d.result = ledger.Rejected.Reason()
 		return d.unlessAll(b, "200 "+answer.Failed[0].Text, now)
@@ -260,7 +267,7 @@ func fails(b batch, code ledger.Code, e *apiclient.Error, p Policy, now time.Tim
 		b.code = code
 	}
 	if !b.last.IsZero() {
-		b.waited += min(now.Sub(b.last), ledger.LongestWait(b.attempts))
+		b.waited += ledger.Waited(b.attempts, now.Sub(b.last))
 	}
 	b.last = now
 	b.attempts++

@@ -58,7 +58,7 @@ func TestDecideByKind(t *testing.T) {
 		{"rejected alone", e(apiclient.KindRejected), 1, history{}, false, verdict{Code: ledger.Rejected, Attempts: 1, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
 		{"rejected among others", e(apiclient.KindRejected), 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
 		{"too large alone", e(apiclient.KindTooLarge), 1, tried, false, verdict{Code: ledger.TooLarge, Attempts: 3, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
-		{"too large", e(apiclient.KindTooLarge), 4, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 2, Hints: hints{tooLarge: 5000}}},
+		{"too large", e(apiclient.KindTooLarge), 4, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 2, Hints: hints{tooLarge: 5000}, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
 		{"too many", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 3}, 5, history{}, false, verdict{Code: ledger.Refused, Again: true, Most: 3, Hints: hints{limit: 3}}},
 		{"too many, of no use", &apiclient.Error{Kind: apiclient.KindTooMany, Limit: 5}, 5, doubtful, false, verdict{Code: ledger.Doubtful, Attempts: 2, Again: true, Most: 3, Hold: gate.ReasonRejected, IfHeld: ledger.Doubtful}},
 		{"not allowed", e(apiclient.KindNotAllowed), 5, history{}, false, verdict{Code: ledger.NotAllowed, Attempts: 1, Hold: gate.ReasonRejected, IfHeld: ledger.Refused}},
@@ -99,7 +99,7 @@ func TestDecideByKind(t *testing.T) {
 			}
 			if d.held != nil {
 				got.IfHeld = d.held.updates[0].Code
-				if u := d.held.updates[0]; !d.held.again || u.Attempts != tt.from.attempts || u.Detail != "" || d.held.left.history.waited != tt.from.waited {
+				if u := d.held.updates[0]; !d.held.again || u.Attempts != tt.from.attempts || u.Detail != "" || d.held.left.waited != tt.from.waited {
 					t.Errorf("held, it counts: %+v", d.held)
 				}
 			}

@@ -167,7 +167,24 @@ func (d *delivery) wait(stopped <-chan struct{}, delay time.Duration) bool {
 func (d *delivery) grant(f *flight) {
 	at := slices.Index(d.offered, f)
 	d.offered = slices.Delete(d.offered, at, at+1)
+	if f.permit.probe && (f.permit.held == gate.ReasonRejected || f.permit.held == gate.ReasonOutage) {
+		d.single(f)
+	}
 	d.outgoing = append(d.outgoing, f)
+}
+
+// single leaves one target in the call of a probe: if that is refused, it is less
+// likely for a bad target among others, and if its answer is lost, that of one.
+func (d *delivery) single(f *flight) {
+	first, rest := f.take(1)
+	cut, _, err := f.campaign.cut.Next(first.lines)
+	if len(rest.index) == 0 || err != nil {
+		return
+	}
+	first.hints = hints{} // of so small a call nothing is to be learned
+	first.tried, rest.tried = false, false
+	f.batch, f.cut = first, cut
+	d.todo = append([]batch{rest}, d.todo...)
 }
 
 func (d *delivery) land(f *flight) {
@@ -252,9 +269,6 @@ func (d *delivery) post(f *flight) {
 	f.decision = decide(f.batch, answer, err, d.job.Hold, d.policy, time.Now())
 	if held := d.tell(f.campaign.targetType, f.permit, f.decision); held && f.decision.held != nil {
 		f.decision = *f.decision.held
-		if f.permit.probe && f.permit.held == gate.ReasonRejected { // a smaller one may pass: some targets may be bad, and not all
-			f.decision.most = (len(f.index) + 1) / 2
-		}
 	}
 	if f.decision.success() {
 		d.pass(f.campaign.targetType, started)
@@ -279,7 +293,7 @@ func (d *delivery) settle(f *flight, err error) {
 	if f.decision.again {
 		d.metrics.retries.WithLabelValues(f.decision.result).Inc()
 		left := f.decision.left.split(f.decision.most, time.Now().Add(f.decision.delay))
-		if f.decision.most > 0 && !f.permit.probe { // whether others fare better is to be known first
+		if f.decision.most > 0 || f.decision.left.tried { // whether others fare better is to be known first
 			d.todo = append(d.todo, left...)
 		} else {
 			d.todo = append(left, d.todo...)

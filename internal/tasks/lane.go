@@ -70,6 +70,10 @@ const (
 	recheck = 200 * time.Millisecond
 )
 
+// courtesy is how long a lane that has nothing but what was refused leaves a
+// probe to others, whose calls are likelier to pass: the urgent ones, perhaps.
+const courtesy = time.Second
+
 // mostAsked is how many calls one question is for.
 const mostAsked = 64
 
@@ -98,6 +102,9 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 			l.closed = time.Now().Add(grant.Wait)
 		} else if grant.Calls < len(group) && !grant.Probe {
 			l.closed = time.Now().Add(min(grant.Wait, recheck))
+			if grant.Held == gate.ReasonRejected && grant.Wait <= recheck && !group[0].refused.IsZero() {
+				l.closed = l.closed.Add(courtesy)
+			}
 		}
 		l.held = grant.Held
 		l.putBack(group[grant.Calls:])

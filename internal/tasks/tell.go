@@ -22,14 +22,18 @@ func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 		if held && (p.probe || s.holding.due()) {
 			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "answer", d.result)
 		}
-	case p.probe && p.held != gate.ReasonQuota && !d.success() && (d.again || p.held == gate.ReasonRejected):
-		// It was not answered in a way that says anything of the cause of the hold.
-		_, err = s.gate.Report(s.recording, string(t), true, gate.Hold{Reason: p.held, Base: holdBase, Max: holdMax})
-	case p.probe, d.success() && s.gate.InRow(string(t)):
-		err = s.gate.Passed(s.recording, string(t), p.probe)
+	case d.success():
+		if p.probe || s.gate.InRow(string(t)) {
+			err = s.gate.Passed(s.recording, string(t), p.probe)
+		}
 		if p.probe {
 			s.log.Info("calls go again", "target_type", t)
 		}
+	case p.probe && p.held == gate.ReasonQuota, p.probe && !d.again && p.held != gate.ReasonRejected:
+		err = s.gate.Over(s.recording, string(t), p.held) // it was answered, and not for this cause
+	case p.probe:
+		// It was not answered in a way that says anything of the cause of the hold.
+		_, err = s.gate.Report(s.recording, string(t), true, gate.Hold{Reason: p.held, Base: holdBase, Max: holdMax})
 	}
 	if err != nil {
 		s.log.Warn("the gate could not be told of an answer", "target_type", t, "error", err)

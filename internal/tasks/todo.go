@@ -21,7 +21,7 @@ func (s *slot) takeOver(segment *ledger.Segment) (todo []batch, err error) {
 			if h = h.adrift(); s.job.Hold || s.policy.spent(h) {
 				h.code = ledger.AnswerLost
 			}
-			if n := len(adrift); n == 0 || adrift[n-1].Attempts != h.attempts {
+			if n := len(adrift); n == 0 || adrift[n-1].Attempts != h.attempts || adrift[n-1].Code != h.code {
 				adrift = append(adrift, ledger.Update{Code: h.code, Attempts: h.attempts, Detail: "the worker ended before it had recorded the answer"})
 			}
 			last := &adrift[len(adrift)-1]
