@@ -1,6 +1,7 @@
 package test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -119,7 +120,7 @@ func TestLostAnswersAreResent(t *testing.T) {
 func TestBlocked(t *testing.T) {
 	t.Parallel()
 	secrets := chatsim.Secrets{Token: chatsim.DefaultConfig().Token}
-	for reason, tt := range map[string]struct {
+	for name, tt := range map[string]struct {
 		change func(*chatsim.Config)
 		mend   func(*chatsim.Server) // nil = it stays as it is
 	}{
@@ -134,13 +135,18 @@ func TestBlocked(t *testing.T) {
 			func(c *chatsim.Config) { c.Faults = []chatsim.Fault{{Kind: chatsim.FaultReject, Percent: 100}} },
 			func(s *chatsim.Server) { _ = s.SetFaults(nil) }, // none is valid
 		},
+		"rejected, all too large": {
+			func(c *chatsim.Config) { c.MaxBody = 1 },
+			nil,
+		},
 		"outage": {
 			func(c *chatsim.Config) { c.Faults = []chatsim.Fault{{Kind: chatsim.FaultUnavailable, Percent: 100}} },
 			func(s *chatsim.Server) { _ = s.SetFaults(nil) },
 		},
 	} {
-		t.Run(reason, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			reason, _, _ := strings.Cut(name, ",")
 			w := newWorld(t, tt.change).with("CHAT_MAX_USERS=10", "MAX_ATTEMPTS=5") // what blocks does not count
 			w.worker()
 			const all = 500
@@ -180,6 +186,30 @@ func TestMostTargetsAreBad(t *testing.T) {
 			t.Errorf("%+v, delivered %d times", r, n)
 		}
 	}
+}
+
+// A bad target in nearly every batch is nothing that the good ones wait long for.
+func TestBadTargetsEverywhere(t *testing.T) {
+	t.Parallel()
+	all := names(10_000)
+	bad := map[string]bool{}
+	w := newWorld(t, func(c *chatsim.Config) {
+		for i := 50; i < len(all); i += 100 {
+			c.Poison = append(c.Poison, all[i])
+			bad[all[i]] = true
+		}
+	})
+	w.worker()
+	id := w.send("--targets", listFile(t, all...), "--text", "hello")
+	if got := w.tally(id, 3); got.Sent != len(all)-len(bad) || got.Failed != len(bad) {
+		t.Errorf("%+v", got)
+	}
+	for name, r := range w.rows(id, "--outcome", "failed") {
+		if !bad[name] {
+			t.Errorf("%+v", r)
+		}
+	}
+	w.checkTold(id)
 }
 
 // A list of nothing but bad targets holds nobody else up for long.

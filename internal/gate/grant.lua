@@ -57,7 +57,7 @@ local function cost_of(q, call)
   return q.targets and math.min(tonumber(ARGV[2 + call]), q.limit) or 1
 end
 
-redis.call('HDEL', KEYS[1], '') -- a full Redis refuses scripts that begin with a command which takes memory
+redis.call('HDEL', KEYS[1], '') -- lets a full Redis do it: see ledger/checkpoint.lua
 local granted, wait = 0, 0
 for call = 1, reason and 1 or calls do -- the hold has run out: one call tries whether its cause is gone
   for _, q in ipairs(quotas) do

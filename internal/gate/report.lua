@@ -22,6 +22,7 @@ if verdict == 'ok' then
   return {0, 0}
 end
 if verdict == 'over' or verdict == 'unused' then
+  redis.call('HDEL', key, '') -- lets a full Redis do it: see ledger/checkpoint.lua
   if verdict == 'over' and reason == ARGV[8] then
     redis.call('HDEL', key, 'reason', 'until', 'since', 'streak', 'probe', 'at')
   elseif verdict == 'unused' and reason and state[2] == redis.call('HGET', key, 'probe') then

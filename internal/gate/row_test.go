@@ -115,3 +115,77 @@ func TestAnswersEndTheRowOfAnOutage(t *testing.T) {
 		expect(t, "then", ask(t, g, 1), Grant{Calls: 1}, 0)
 	})
 }
+
+// From its beginning until a probe has passed, a hold is one: also between its
+// end and the next probe.
+func TestHeldUntilAProbeHasPassed(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGate(client)
+		for _, want := range []time.Duration{0, 0, time.Minute} {
+			report(t, g, false, row(ReasonRejected, "400 a"), want)
+		}
+		pass(t, client, time.Minute)
+		report(t, g, false, row(ReasonRejected, "400 a"), time.Microsecond)
+		probe(t, g, ReasonRejected)
+	})
+}
+
+// How long the API asked to wait stands, whatever else happens meanwhile.
+func TestRetryAfterStands(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGate(client)
+		asked := hold(ReasonQuota)
+		asked.Asked = time.Hour
+		report(t, g, false, asked, time.Hour)
+		for _, want := range []time.Duration{0, 0, time.Hour} {
+			report(t, g, false, row(ReasonRejected, "400 a"), want)
+		}
+		expect(t, "held for another reason", ask(t, g, 1), Grant{Held: ReasonRejected}, time.Hour)
+
+		pass(t, client, time.Hour)
+		probe(t, g, ReasonRejected)
+		again := hold(ReasonRejected)
+		again.Asked = 3 * time.Hour // longer than the probe may take
+		report(t, g, false, again, 3*time.Hour)
+		if err := g.Unused(t.Context(), users); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "a probe was not made", ask(t, g, 1), Grant{Held: ReasonRejected}, 3*time.Hour)
+	})
+}
+
+// A probe's answer that is no success ends the hold that it was to find out
+// about, and nothing else.
+func TestOver(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGate(client)
+		report(t, g, false, row(ReasonRejected, "400 a"), 0)
+		for _, meanwhile := range []Reason{"", ReasonUnauthorized} {
+			report(t, g, false, hold(ReasonQuota), time.Minute)
+			pass(t, client, time.Minute)
+			probe(t, g, ReasonQuota)
+			if meanwhile != "" {
+				report(t, g, false, hold(meanwhile), probeTimeout)
+			}
+			if err := g.Over(t.Context(), users, ReasonQuota); err != nil {
+				t.Fatal(err)
+			}
+			if block, err := g.Blocked(t.Context(), users); block.Reason != meanwhile || err != nil || !g.InRow(users) {
+				t.Errorf("%+v, %v; in a row: %v", block, err, g.InRow(users))
+			}
+		}
+	})
+}
+
+func TestHoldWhoseClockWasSetBack(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		g := newGate(client)
+		report(t, g, false, hold(ReasonOutage), time.Minute)
+		for _, field := range []string{"until", "at"} { // both are an hour ahead now
+			if err := client.HIncrBy(t.Context(), g.key(users, "state"), field, time.Hour.Microseconds()).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		probe(t, g, ReasonOutage)
+	})
+}

@@ -130,7 +130,7 @@ func (d decision) unlessAll(b batch, alike string, now time.Time) decision {
 	if b.cleared {
 		return d
 	}
-	d.hold = &gate.Hold{Reason: gate.ReasonRejected, Row: 10, Alike: alike, Base: firstProbe, Max: 2 * holdBase}
+	d.hold = &gate.Hold{Reason: gate.ReasonRejected, Row: 10, Alike: alike, Base: firstProbe, Max: holdBase}
 	held := stays(b, b.notDone(), d.result)
 	held.left.tried = true
 	d.held = &held

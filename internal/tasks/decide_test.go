@@ -240,3 +240,29 @@ func TestBatchSplit(t *testing.T) {
 		t.Errorf("split(0) gives %d parts", len(whole))
 	}
 }
+
+// Clocks that differ make no target older or younger than it is.
+func TestDecideByAnotherClock(t *testing.T) {
+	e := &apiclient.Error{Kind: apiclient.KindUnavailable}
+	for last, want := range map[time.Time]time.Duration{
+		noon.Add(time.Hour): time.Minute, noon.Add(-time.Hour): time.Minute + ledger.LongestWait(3), noon.Add(-time.Second): time.Minute + time.Second,
+	} {
+		b := someBatch(1, history{attempts: 3, waited: time.Minute, last: last})
+		if d := decide(b, apiclient.Answer{}, e, false, Policy{}, noon); d.left.waited != want {
+			t.Errorf("last failed at %v: waited %v, want %v", last, d.left.waited, want)
+		}
+	}
+}
+
+// An answer that mentions nobody is none.
+func TestDecideNobodyMentioned(t *testing.T) {
+	answer := apiclient.Answer{Missing: []int{0, 1}}
+	d := decide(someBatch(2, history{}), answer, nil, false, Policy{}, noon)
+	if d.success() || d.hold == nil || d.hold.Reason != gate.ReasonOutage || d.held.updates[0].Code != ledger.Lost || !d.again {
+		t.Errorf("%+v", d)
+	}
+	d = decide(someBatch(2, history{}), answer, nil, true, Policy{}, noon)
+	if d.success() || d.hold == nil || d.held != nil || d.again || d.updates[0].Code != ledger.AnswerLost {
+		t.Errorf("under hold: %+v", d)
+	}
+}
