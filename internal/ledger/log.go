@@ -156,7 +156,7 @@ func Waited(attempts int, since time.Duration) time.Duration {
 
 const (
 	firstWait   = 500 * time.Millisecond
-	longestWait = 5 * time.Minute
+	longestWait = 30 * time.Second
 )
 
 func (t *Try) add(e Entry) {

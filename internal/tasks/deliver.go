@@ -293,7 +293,7 @@ func (d *delivery) settle(f *flight, err error) {
 	if f.decision.again {
 		d.metrics.retries.WithLabelValues(f.decision.result).Inc()
 		left := f.decision.left.split(f.decision.most, time.Now().Add(f.decision.delay))
-		if f.decision.most > 0 || f.decision.left.tried { // whether others fare better is to be known first
+		if left[0].tried || f.decision.most > 0 && left[0].hints == (hints{}) { // whether others fare better is to be known first
 			d.todo = append(d.todo, left...)
 		} else {
 			d.todo = append(left, d.todo...)
