@@ -19,11 +19,12 @@ func (l *Ledger) Beat(ctx context.Context) (alive []string, err error) {
 }
 
 // Leased reports whether this ledger's claims are certainly its own still: Redis
-// has heard of it within OwnerTTL. A process that stood still for longer, or that
-// Redis did not hear, may have lost them without a word.
+// has heard of it within nine tenths of OwnerTTL (Redis's marks are whole
+// milliseconds, and two clocks never run alike). A process that stood still for
+// longer, or that Redis did not hear, may have lost them without a word.
 func (l *Ledger) Leased() bool {
 	began := l.beaten.Load()
-	return began != nil && time.Since(*began) < l.cfg.OwnerTTL
+	return began != nil && time.Since(*began) < l.cfg.OwnerTTL*9/10
 }
 
 // Alive returns the owners that have beaten within OwnerTTL.
