@@ -75,7 +75,7 @@ func (b *bench) crier(ctx context.Context, quota string) (r crierRound, err erro
 		return r, err
 	}
 	r.redis.cpu = after.cpu() - before.cpu()
-	if r.redis.peak, err = peakOf(s.redis.Command().Process.Pid); err != nil {
+	if r.redis.peak, err = peakOf(s.redis.PID()); err != nil {
 		return r, err
 	}
 	stats, err := s.accepted(ctx, b.targets)

@@ -1,5 +1,5 @@
-// Package procs starts programs and servers for benchmarks and trials, and
-// ends them.
+// Package procs starts programs and servers for benchmarks, trials and tests,
+// and ends them.
 //
 // Invariant: what it has started ends with its own process at the latest (on
 // Linux), and gets no variable but those that are given to it: nothing in the

@@ -92,7 +92,7 @@ func TestRedisComesBackWithItsData(t *testing.T) {
 	if err := client.Set(t.Context(), "k", "v", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
-	first := r.process.Cmd.Process.Pid
+	first := r.PID()
 	r.Kill()
 	if err := r.Restart(t.Context()); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestRedisComesBackWithItsData(t *testing.T) {
 	if got, err := client.Get(t.Context(), "k").Result(); err != nil || got != "v" {
 		t.Errorf("after the restart: %q, %v", got, err)
 	}
-	if r.process.Cmd.Process.Pid == first {
+	if r.PID() == first {
 		t.Error("it is the same process")
 	}
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,26 +22,37 @@ type Redis struct {
 	programs *Programs
 	program  string
 	args     []string
+	ready    string // what it says once it serves
 	port     string
 	process  *Process
 }
-
-// redisReady is what redis-server says once its data is loaded.
-const redisReady = "Ready to accept connections"
 
 // StartRedis starts a redis-server on a free port of 127.0.0.1 that keeps its
 // data in dir; args are directives of redis.conf, which win over ours: nothing
 // is written to disk.
 func StartRedis(ctx context.Context, p *Programs, dir string, args ...string) (*Redis, error) {
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
+	ours := []string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}
+	return startRedis(ctx, &Redis{programs: p, ready: "Ready to accept connections", args: append(ours, args...)})
+}
+
+// StartSentinel starts a sentinel that watches the server at master under a
+// name, by itself enough to declare it down, after a second.
+func StartSentinel(ctx context.Context, p *Programs, dir, name, master string) (*Redis, error) {
+	config := filepath.Join(dir, "sentinel.conf")
+	monitor := fmt.Sprintf("sentinel monitor %s %s 1\nsentinel down-after-milliseconds %s 1000\n",
+		name, strings.Replace(master, ":", " ", 1), name)
+	if err := os.WriteFile(config, []byte(monitor), 0o600); err != nil {
+		return nil, err
+	}
+	args := []string{config, "--sentinel", "--bind", "127.0.0.1", "--dir", dir}
+	return startRedis(ctx, &Redis{programs: p, ready: "Sentinel ID is", args: args})
+}
+
+func startRedis(ctx context.Context, r *Redis) (_ *Redis, err error) {
+	if r.program, err = exec.LookPath("redis-server"); err != nil {
 		return nil, fmt.Errorf("a real redis-server is needed, and none is installed: %w", err)
 	}
-	r := &Redis{
-		programs: p, program: program,
-		args: append([]string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}, args...),
-	}
-	if r.process, r.port, err = p.Serve(redisReady, r.command); err != nil {
+	if r.process, r.port, err = r.programs.Serve(r.ready, r.command); err != nil {
 		return nil, err
 	}
 	r.Addr = net.JoinHostPort("127.0.0.1", r.port)
@@ -51,7 +65,8 @@ func StartRedis(ctx context.Context, p *Programs, dir string, args ...string) (*
 
 // command is killed rather than asked when all ends: nothing of it is kept.
 func (r *Redis) command(port string) *exec.Cmd {
-	return r.programs.Command(context.Background(), 0, nil, r.program, append([]string{"--port", port}, r.args...)...)
+	args := append(slices.Clone(r.args), "--port", port)
+	return r.programs.Command(context.Background(), 0, nil, r.program, args...)
 }
 
 // check finds whether it is this server that answers at the address.
@@ -62,7 +77,7 @@ func (r *Redis) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(info, "\r\nprocess_id:"+strconv.Itoa(r.process.Cmd.Process.Pid)+"\r\n") {
+	if !strings.Contains(info, "\r\nprocess_id:"+strconv.Itoa(r.PID())+"\r\n") {
 		return errors.New("another server has the port of redis-server")
 	}
 	return nil
@@ -74,16 +89,21 @@ func (r *Redis) URL() string { return "redis://" + r.Addr + "/0" }
 // Command is how it was started.
 func (r *Redis) Command() *exec.Cmd { return r.process.Cmd }
 
+// PID is that of the server, which Restart changes.
+func (r *Redis) PID() int { return r.process.Cmd.Process.Pid }
+
 // Kill ends the server at once (SIGKILL), as a crash does.
 func (r *Redis) Kill() { r.process.Kill() }
 
 // Restart starts the server again, after Kill, at the same address and with
 // what stands in its folder, and waits until that is loaded.
-func (r *Redis) Restart(ctx context.Context) (err error) {
-	if r.process, err = r.programs.Start(r.command(r.port)); err != nil {
+func (r *Redis) Restart(ctx context.Context) error {
+	process, err := r.programs.Start(r.command(r.port))
+	if err != nil {
 		return err
 	}
-	if err := r.process.Await(redisReady); err != nil {
+	r.process = process
+	if err := process.Await(r.ready); err != nil {
 		return err
 	}
 	return r.check(ctx)

@@ -8,16 +8,16 @@
 package redistest
 
 import (
-	"fmt"
-	"net"
+	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
+	"crier/internal/procs"
 	"crier/internal/redisconn"
 )
 
@@ -32,29 +32,22 @@ type Server struct {
 	Real bool   // false = embedded
 
 	t     testing.TB
-	dir   string
-	first []string // arguments that redis-server takes before all others
-	args  []string
-	proc  *process
+	redis *procs.Redis // nil = embedded
 }
 
-// Option is a setting of a server that Start starts.
-type Option func(*Server)
+// Option is a setting of a server that Start starts: directives of redis.conf,
+// as arguments.
+type Option []string
 
 // With adds a directive of redis.conf, such as With("maxmemory-policy", "allkeys-lru").
 // An embedded server knows none, so a test with directives gets a real one.
 func With(directive string, values ...string) Option {
-	return func(s *Server) { s.args = append(append(s.args, "--"+directive), values...) }
+	return append(Option{"--" + directive}, values...)
 }
 
 // AOF makes the server log every write to disk before it answers, so that
 // nothing is lost between Kill and Restart.
-func AOF() Option {
-	return func(s *Server) {
-		With("appendonly", "yes")(s)
-		With("appendfsync", "always")(s)
-	}
-}
+func AOF() Option { return Option{"--appendonly", "yes", "--appendfsync", "always"} }
 
 // Start starts a server on a free port of 127.0.0.1, which keeps nothing on
 // disk if no option says so. Without redis-server it is an embedded one, unless
@@ -81,13 +74,9 @@ func StartReal(t testing.TB, opts ...Option) *Server {
 	if !installed(t) {
 		t.Skipf("redistest: no %s in PATH", program)
 	}
-	s := &Server{Real: true, t: t, dir: t.TempDir()}
-	s.args = []string{"--save", "", "--appendonly", "no"} // options come behind and win
-	for _, opt := range opts {
-		opt(s)
-	}
-	s.start("")
-	return s
+	dir := t.TempDir()
+	r, err := procs.StartRedis(t.Context(), &procs.Programs{Dir: dir}, dir, slices.Concat(opts...)...)
+	return serve(t, r, err)
 }
 
 // StartSentinel starts a sentinel that watches master under a name, by itself
@@ -97,16 +86,19 @@ func StartSentinel(t testing.TB, master *Server, name string) *Server {
 	if !installed(t) || !master.Real {
 		t.Skipf("redistest: no %s in PATH", program)
 	}
-	s := &Server{Real: true, t: t, dir: t.TempDir()}
-	config := filepath.Join(s.dir, "sentinel.conf")
-	monitor := fmt.Sprintf("sentinel monitor %s %s 1\nsentinel down-after-milliseconds %s 1000\n",
-		name, strings.Replace(master.Addr, ":", " ", 1), name)
-	if err := os.WriteFile(config, []byte(monitor), 0o600); err != nil {
+	dir := t.TempDir()
+	r, err := procs.StartSentinel(t.Context(), &procs.Programs{Dir: dir}, dir, name, master.Addr)
+	return serve(t, r, err)
+}
+
+// serve is a server of what was started, until the end of the test.
+func serve(t testing.TB, r *procs.Redis, err error) *Server {
+	t.Helper()
+	if err != nil {
 		t.Fatalf("redistest: %v", err)
 	}
-	s.first = []string{config, "--sentinel"}
-	s.start("")
-	return s
+	t.Cleanup(r.Kill)
+	return &Server{Addr: r.Addr, URL: r.URL(), PID: r.PID(), Real: true, t: t, redis: r}
 }
 
 // installed tells whether there is a redis-server. With CI=true in the
@@ -118,20 +110,6 @@ func installed(t testing.TB) bool {
 		t.Fatalf("redistest: %v, and CI=true", err)
 	}
 	return err == nil
-}
-
-// start starts the process, on the port given or on any free one, until the end
-// of the test.
-func (s *Server) start(port string) {
-	s.t.Helper()
-	proc, err := s.startProcess(port)
-	if err != nil {
-		s.t.Fatalf("redistest: %v", err)
-	}
-	s.t.Cleanup(proc.end)
-	s.proc, s.PID = proc, proc.cmd.Process.Pid
-	s.Addr = net.JoinHostPort("127.0.0.1", proc.port)
-	s.URL = "redis://" + s.Addr + "/0"
 }
 
 // Client gives a client for database 0, closed at the end of the test.
@@ -150,7 +128,7 @@ func (s *Server) Client() redis.UniversalClient {
 func (s *Server) Kill() {
 	s.t.Helper()
 	s.needReal()
-	s.proc.end()
+	s.redis.Kill()
 }
 
 // Restart starts the server again, after Kill, at the same address and in the
@@ -158,12 +136,11 @@ func (s *Server) Kill() {
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.needReal()
-	s.proc.end()
-	_, port, err := net.SplitHostPort(s.Addr)
-	if err != nil {
+	s.redis.Kill()
+	if err := s.redis.Restart(context.WithoutCancel(s.t.Context())); err != nil {
 		s.t.Fatalf("redistest: %v", err)
 	}
-	s.start(port)
+	s.PID = s.redis.PID()
 }
 
 func (s *Server) needReal() {
