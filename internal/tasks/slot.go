@@ -38,7 +38,11 @@ type slot struct {
 // handle is the asynq handler of a slot token. Whether the token was real,
 // spare, or served before does not matter: the ledger knows what is left.
 func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
-	id := string(task.Payload())
+	return w.work(ctx, string(task.Payload()))
+}
+
+// work is a slot's time at a job.
+func (w *Worker) work(ctx context.Context, id string) error {
 	if !w.enter(id) {
 		return nil // more would take the job's segments from other workers
 	}
@@ -74,7 +78,7 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 		s.dispatch = w.urgent
 	}
 	// A token that asynq has taken away is not ours to put back: it comes back by itself.
-	if left := s.work(); left && ctx.Err() == nil {
+	if left := s.turn(); left && ctx.Err() == nil {
 		return w.queue.PutTokens(context.WithoutCancel(ctx), id, job.Urgent, 1)
 	}
 	return nil
@@ -93,6 +97,13 @@ func (w *Worker) enter(job string) bool {
 	}
 	w.working[job]++
 	return true
+}
+
+// mayJoin reports whether the worker has no slot at a job, and few enough elsewhere.
+func (w *Worker) mayJoin(job string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.working[job] == 0 && len(w.working) < bulkSlots
 }
 
 func (w *Worker) leave(job string) {
@@ -120,9 +131,9 @@ func (w *Worker) endSlice(stop context.Context, end context.CancelFunc, urgent b
 	}
 }
 
-// work claims and delivers segments until none is due or the slot's time is
+// turn claims and delivers segments until none is due or the slot's time is
 // over; then it reports that there may be more.
-func (s *slot) work() (left bool) {
+func (s *slot) turn() (left bool) {
 	for s.stop.Err() == nil {
 		segment, err := s.claim()
 		if err != nil {

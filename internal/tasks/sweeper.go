@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"crier/internal/ledger"
@@ -18,13 +19,17 @@ type sweeper struct {
 	last    time.Time // when the last sweep began
 	audited time.Time // when this worker last looked for claims of its own that it has given up
 	cursor  uint64    // of the walk over the job index
+	joined  sync.WaitGroup
 }
 
 func newSweeper(w *Worker, calm time.Time) *sweeper { return &sweeper{Worker: w, calm: calm} }
 
 const sweepEvery = time.Second
 
+// run sweeps until the worker drains, and returns when the jobs it has joined
+// are let go.
 func (s *sweeper) run() {
+	defer s.joined.Wait()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -93,14 +98,26 @@ func (s *sweeper) sweep(ctx context.Context) error {
 // auditEvery is how often each worker looks after its own claims.
 const auditEvery = 5 * time.Second
 
-// audit frees segments that are held in this worker's name and forgotten by it.
+// audit frees segments that are held in this worker's name and forgotten by it,
+// and lets the worker join a job that has work left and no slot of it: at the
+// queue, another one may be the first at every token.
 func (s *sweeper) audit(ctx context.Context, active []ledger.Progress) error {
+	joins := false
 	for _, p := range active {
 		for segment, claim := range s.ledger.Forgotten(p) {
 			s.log.Warn("Redis still has a claim that was given up, its segment is free again", "job", p.Job.ID, "segment", segment)
 			if err := s.ledger.Free(ctx, p.Job.ID, segment, claim); err != nil {
 				return err
 			}
+		}
+		if !joins && p.Job.State == ledger.StateRunning && p.Due > 0 && s.mayJoin(p.Job.ID) {
+			joins = true
+			s.log.Debug("a job is joined without a token", "job", p.Job.ID)
+			s.joined.Go(func() {
+				if err := s.work(s.recording, p.Job.ID); err != nil {
+					s.log.Warn("a job could not be joined", "job", p.Job.ID, "error", err)
+				}
+			})
 		}
 	}
 	return nil

@@ -136,7 +136,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	var agents sync.WaitGroup
 	agents.Go(w.beat)
 	agents.Go(w.followLimits)
-	agents.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)
+	var slots sync.WaitGroup // who lends them
+	slots.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)
 
 	intake := newIntake(w)
 	agents.Go(intake.revive)
@@ -157,7 +158,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	w.log.Info("stopping: no new calls, those in flight finish", "timeout", w.cfg.ShutdownTimeout.String())
-	w.stop(servers)
+	w.stop(&slots, servers)
 	agents.Wait()
 	return nil
 }
@@ -185,17 +186,16 @@ func (w *Worker) server(cfg asynq.Config) *asynq.Server {
 // calls that were cut off; of a short one it is an eighth.
 const recordReserve = 2 * time.Second
 
-func (w *Worker) stop(servers []*asynq.Server) {
+func (w *Worker) stop(slots *sync.WaitGroup, servers []*asynq.Server) {
 	w.drain()
 	cut := time.AfterFunc(w.cfg.ShutdownTimeout-min(recordReserve, w.cfg.ShutdownTimeout/8), w.cutOff)
 	defer cut.Stop()
 	end := time.AfterFunc(w.cfg.ShutdownTimeout, w.giveUp)
 	defer end.Stop()
-	var all sync.WaitGroup
 	for _, s := range servers {
-		all.Go(s.Shutdown)
+		slots.Go(s.Shutdown)
 	}
-	all.Wait()
+	slots.Wait()
 	if w.recording.Err() == nil {
 		if err := w.ledger.Bury(w.recording); err != nil {
 			w.log.Warn("others will find out by themselves that this worker is gone", "error", err)

@@ -294,16 +294,43 @@ func TestStopAndGoOn(t *testing.T) {
 // Tokens are only lent slots: a job whose tokens are all lost goes on.
 func TestLostTokensComeBack(t *testing.T) {
 	r := newRig(t, nil)
-	s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), "nobody-listens-here")}
-	d, err := ParseDocument([]byte(`{"id":"j1",` + hello + `}`))
-	if err != nil {
-		t.Fatal(err)
+	r.submitWithoutTokens("j1")
+	r.start()
+	r.finished("j1")
+}
+
+// Tokens that others are always the first to take keep no worker idle.
+func TestJobIsJoinedWithoutToken(t *testing.T) {
+	r := newRig(t, func(c *chatsim.Config) { c.Latency = 500 * time.Millisecond })
+	if mine, err := r.book.TryLock(t.Context(), "sweeper", time.Hour); err != nil || !mine { // nobody puts any
+		t.Fatal(mine, err)
 	}
-	if _, err := s.Submit(t.Context(), Submission{Document: d, Names: r.numbered(1000)}); err != nil {
-		t.Fatal(err)
+	r.submitWithoutTokens("j1")
+	_, _, stop := r.start()
+	r.await("j1", func(Status) bool { return r.sim.Stats().InFlight > 0 })
+	stop() // calls in flight finish and are recorded, also those of a slot without a token
+	if s := r.await("j1", func(Status) bool { return true }); s.Sent == 0 {
+		t.Errorf("stopped with %+v", s)
 	}
 	r.start()
 	r.finished("j1")
+	if again := r.checkTruth("j1"); again != 0 {
+		t.Errorf("%d were sent to again", again)
+	}
+}
+
+// submitWithoutTokens stores a job of 1,000 targets and puts its tokens where
+// nobody takes them.
+func (r *rig) submitWithoutTokens(id string) {
+	r.t.Helper()
+	s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), "nobody-listens-here")}
+	d, err := ParseDocument([]byte(`{"id":"` + id + `",` + hello + `}`))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := s.Submit(r.t.Context(), Submission{Document: d, Names: r.numbered(1000)}); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // What an owner that died has left in flight may have been carried out.
