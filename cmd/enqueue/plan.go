@@ -20,7 +20,7 @@ type planCommand struct {
 func (c *planCommand) Run(ctx context.Context, a *app) error {
 	var plan tasks.Plan
 	err := c.read(ctx, a, func(sub tasks.Submission) (err error) {
-		planner := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
+		planner := tasks.Submitter{Ledger: a.ledger, Queue: a.queue, Gate: a.gate}
 		plan, err = planner.Plan(ctx, sub)
 		return err
 	})
@@ -65,7 +65,11 @@ func timeOf(p tasks.Plan) string {
 		if *p.Seconds > 0 {
 			text = "about " + seconds(*p.Seconds)
 		}
-		text += " at the quota " + *p.Quota
+		if text += " at the quota "; p.Learned != nil {
+			text += *p.Learned + ", as learned"
+		} else {
+			text += *p.Quota
+		}
 	case p.Quota != nil:
 		text = "not known: the quota is " + *p.Quota
 	default:

@@ -21,6 +21,16 @@ func report(t *testing.T, g *Gate, probe bool, h Hold, want time.Duration) {
 	}
 }
 
+// standStill holds calls for a minute.
+func standStill(t *testing.T, g *Gate, reason Reason) {
+	t.Helper()
+	if reason != ReasonQuota {
+		report(t, g, false, hold(reason), time.Minute)
+		return
+	}
+	throttled(t, g, Throttle{Scope: ScopeCalls, Asked: time.Minute}, time.Minute)
+}
+
 func passed(t *testing.T, g *Gate) {
 	t.Helper()
 	if err := g.Passed(t.Context(), users, true); err != nil {
@@ -36,20 +46,20 @@ func probe(t *testing.T, g *Gate, reason Reason) {
 
 func TestHold(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
+		clock, g := newGate(client)
 		expect(t, "before", ask(t, g, 1), Grant{Calls: 1}, 0)
 		passed(t, g) // which means nothing
 		for range 2 {
-			report(t, g, false, hold(ReasonQuota), time.Minute)
+			report(t, g, false, hold(ReasonPlan), time.Minute)
 			for _, next := range []time.Duration{2, 4, 5, 5} { // minutes, after each probe that fails
-				expect(t, "held", ask(t, g, 1), Grant{Held: ReasonQuota}, 5*time.Minute)
-				pass(t, client, 5*time.Minute)
-				probe(t, g, ReasonQuota)
-				expect(t, "while a probe is on its way", ask(t, g, 1), Grant{Held: ReasonQuota}, probeTimeout)
-				report(t, g, true, hold(ReasonQuota), next*time.Minute)
+				expect(t, "held", ask(t, g, 1), Grant{Held: ReasonPlan}, 5*time.Minute)
+				clock.pass(5 * time.Minute)
+				probe(t, g, ReasonPlan)
+				expect(t, "while a probe is on its way", ask(t, g, 1), Grant{Held: ReasonPlan}, probeTimeout)
+				report(t, g, true, hold(ReasonPlan), next*time.Minute)
 			}
-			pass(t, client, 5*time.Minute)
-			probe(t, g, ReasonQuota)
+			clock.pass(5 * time.Minute)
+			probe(t, g, ReasonPlan)
 			passed(t, g) // and the next hold is a first one again
 			for range 2 {
 				expect(t, "after", ask(t, g, 1), Grant{Calls: 1}, 0)
@@ -61,31 +71,27 @@ func TestHold(t *testing.T) {
 	})
 }
 
+// A hold ends when it has said it does, and not a moment before.
 func TestHoldEndsOnTime(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
-		before := serverTime(t, client)
-		const length = 40 * time.Millisecond
-		report(t, g, false, Hold{Reason: ReasonPlan, Base: length, Max: time.Minute}, length)
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for ask(t, g, 1).Calls == 0 {
-			<-tick.C
-		}
-		if held := serverTime(t, client).Sub(before); held < length {
-			t.Errorf("held for %v", held)
-		}
+		clock, g := newGate(client)
+		report(t, g, false, hold(ReasonPlan), time.Minute)
+		clock.pass(time.Minute - time.Microsecond)
+		expect(t, "before its end", ask(t, g, 1), Grant{Held: ReasonPlan}, time.Microsecond)
+		clock.pass(time.Microsecond)
+		probe(t, g, ReasonPlan)
 	})
 }
 
 func TestRetryAfter(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g, h := newGate(client), hold(ReasonQuota)
+		clock, g := newGate(client)
+		h := hold(ReasonPlan)
 		h.Asked = time.Hour // more than the longest
 		report(t, g, false, h, time.Hour)
-		expect(t, "held", ask(t, g, 1), Grant{Held: ReasonQuota}, time.Hour)
-		pass(t, client, time.Hour)
-		probe(t, g, ReasonQuota)
+		expect(t, "held", ask(t, g, 1), Grant{Held: ReasonPlan}, time.Hour)
+		clock.pass(time.Hour)
+		probe(t, g, ReasonPlan)
 		h.Asked = time.Minute // less than what a failed probe means
 		report(t, g, true, h, 2*time.Minute)
 	})
@@ -95,7 +101,8 @@ func TestRetryAfter(t *testing.T) {
 // late they come.
 func TestStragglers(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g, h := newGate(client), hold(ReasonQuota)
+		clock, g := newGate(client)
+		h := hold(ReasonPlan)
 		late := h
 		late.Asked = 3 * time.Minute
 		state := func() string {
@@ -112,10 +119,10 @@ func TestStragglers(t *testing.T) {
 		}
 		report(t, g, false, late, 3*time.Minute)
 		report(t, g, false, h, 3*time.Minute)
-		pass(t, client, 3*time.Minute)
+		clock.pass(3 * time.Minute)
 
 		report(t, g, false, h, time.Microsecond) // between the end of the hold and the probe: held it is
-		probe(t, g, ReasonQuota)
+		probe(t, g, ReasonPlan)
 		report(t, g, false, h, probeTimeout)
 		report(t, g, true, h, 2*time.Minute) // the first failed probe
 		report(t, g, false, late, 3*time.Minute)
@@ -123,26 +130,24 @@ func TestStragglers(t *testing.T) {
 }
 
 func TestHoldOfAnotherReason(t *testing.T) {
-	serious := []Reason{ReasonUnauthorized, ReasonUnknownApp, ReasonPlan}
+	reasons := []Reason{ReasonUnauthorized, ReasonUnknownApp, ReasonPlan}
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		for _, held := range append(serious, ReasonQuota) {
-			for _, reported := range append(serious, ReasonQuota) {
+		for _, held := range reasons {
+			for _, reported := range reasons {
 				for _, isProbe := range []bool{false, true} {
-					g := newGate(client)
+					clock, g := newGate(client)
 					passed(t, g)
 					report(t, g, false, hold(held), time.Minute)
-					wait, want := time.Minute, reported
+					wait := time.Minute
 					if isProbe {
-						pass(t, client, time.Minute)
+						clock.pass(time.Minute)
 						probe(t, g, held)
 						if held == reported {
 							wait = 2 * time.Minute
 						}
-					} else if reported == ReasonQuota {
-						want = held // the smaller evil
 					}
 					report(t, g, isProbe, hold(reported), wait)
-					expect(t, string(held)+", then "+string(reported), ask(t, g, 1), Grant{Held: want}, wait)
+					expect(t, string(held)+", then "+string(reported), ask(t, g, 1), Grant{Held: reported}, wait)
 				}
 			}
 		}
@@ -151,15 +156,16 @@ func TestHoldOfAnotherReason(t *testing.T) {
 
 func TestOneProbeAtATime(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		gates := []*Gate{newGate(client), newGate(client)}
+		clock := newClock()
+		gates := []*Gate{clock.gate(client), clock.gate(client)}
 		report(t, gates[0], false, hold(ReasonUnknownApp), time.Minute)
 		for range 2 { // the first probe never reports
 			var probes atomic.Int32
 			var all sync.WaitGroup
-			pass(t, client, probeTimeout)
+			clock.pass(probeTimeout)
 			for i := range 16 {
 				all.Go(func() {
-					grant, err := gates[i%2].Ask(t.Context(), users, 1)
+					grant, err := gates[i%2].Ask(t.Context(), users, i%3 == 0, 1)
 					if err != nil || (grant.Calls > 0) != grant.Probe || grant.Held != ReasonUnknownApp {
 						t.Errorf("%+v, %v", grant, err)
 					}
@@ -179,7 +185,7 @@ func TestOneProbeAtATime(t *testing.T) {
 // A probe is charged to the quota like any call, and waits for it.
 func TestUnusedProbeGoesToTheNext(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
+		clock, g := newGate(client)
 		if err := g.Unused(t.Context(), users); err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +193,7 @@ func TestUnusedProbeGoesToTheNext(t *testing.T) {
 			t.Error("without a hold there is nothing to return, and nothing to keep")
 		}
 		report(t, g, false, hold(ReasonPlan), time.Minute)
-		pass(t, client, time.Minute)
+		clock.pass(time.Minute)
 		probe(t, g, ReasonPlan)
 		if err := g.Unused(t.Context(), users); err != nil {
 			t.Fatal(err)
@@ -198,12 +204,12 @@ func TestUnusedProbeGoesToTheNext(t *testing.T) {
 
 func TestProbeWithinTheQuota(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client, Rate{N: 1, Window: time.Hour})
+		clock, g := newGate(client, Rate{N: 1, Window: time.Hour})
 		ask(t, g, 1)
 		report(t, g, false, hold(ReasonPlan), time.Minute)
-		pass(t, client, 5*time.Minute)
+		clock.pass(5 * time.Minute)
 		expect(t, "window used up", ask(t, g, 1), Grant{Held: ReasonPlan}, 55*time.Minute)
-		pass(t, client, 55*time.Minute)
+		clock.pass(55 * time.Minute)
 		probe(t, g, ReasonPlan)
 		passed(t, g)
 		expect(t, "after the probe", ask(t, g, 1), Grant{Held: ReasonQuota}, time.Hour)
@@ -212,29 +218,27 @@ func TestProbeWithinTheQuota(t *testing.T) {
 
 func TestHoldsAreOfOneType(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
+		clock, g := newGate(client)
 		report(t, g, false, hold(ReasonPlan), time.Minute)
-		if grant, err := g.Ask(t.Context(), "chatrooms", 1); grant.Calls == 0 || err != nil {
+		if grant, err := g.Ask(t.Context(), "chatrooms", false, 1); grant.Calls == 0 || err != nil {
 			t.Errorf("%+v, %v", grant, err)
 		}
-		other := New(client, Config{Namespace: "test2", ProbeTimeout: probeTimeout})
+		other := New(client, Config{Namespace: "test2", ProbeTimeout: probeTimeout, Patience: time.Minute, Clock: clock.time})
 		expect(t, "another namespace", ask(t, other, 1), Grant{Calls: 1}, 0)
 	})
 }
 
 func TestBlocked(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client, Rate{N: 1, Window: time.Hour})
-		started := serverTime(t, client)
+		clock, g := newGate(client, Rate{N: 1, Window: time.Hour})
 		blocked := func(what string, reason Reason, age time.Duration) {
 			t.Helper()
 			block, err := g.Blocked(t.Context(), users)
 			if err != nil || block.Reason != reason {
 				t.Errorf("%s: %+v, %v; want %q", what, block, err, reason)
 			}
-			now := serverTime(t, client)
-			if reason != "" && (block.Since.After(now.Add(-age)) || block.Since.Before(started.Add(-age))) {
-				t.Errorf("%s: since %v, %v before now", what, block.Since, now.Sub(block.Since))
+			if got := clock.now.Sub(block.Since); reason != "" && got != age {
+				t.Errorf("%s: since %v, want %v", what, got, age)
 			}
 		}
 		blocked("nothing has happened", "", 0)
@@ -242,17 +246,17 @@ func TestBlocked(t *testing.T) {
 		blocked("a grant", "", 0)
 		ask(t, g, 1)
 		blocked("paced", ReasonQuota, 0)
-		pass(t, client, 30*time.Minute)
+		clock.pass(30 * time.Minute)
 		ask(t, g, 1)
 		blocked("still paced", ReasonQuota, 30*time.Minute)
-		pass(t, client, 30*time.Minute)
+		clock.pass(30 * time.Minute)
 		blocked("the window has passed, nobody asks", "", 0)
 		expect(t, "then", ask(t, g, 1), Grant{Calls: 1}, 0)
 		blocked("paced no more", "", 0)
 
 		report(t, g, false, hold(ReasonPlan), time.Minute)
 		blocked("held", ReasonPlan, 0)
-		pass(t, client, time.Hour)
+		clock.pass(time.Hour)
 		blocked("until a probe has passed", ReasonPlan, time.Hour)
 		probe(t, g, ReasonPlan)
 		report(t, g, true, hold(ReasonUnauthorized), time.Minute)
@@ -265,12 +269,12 @@ func TestBlocked(t *testing.T) {
 // What a large call has to wait for, a small one may not.
 func TestGrantEndsPacing(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client, Rate{N: 3, Targets: true, Window: time.Hour})
+		_, g := newGate(client, Rate{N: 3, Targets: true, Window: time.Hour})
 		for _, tt := range []struct {
 			targets int
 			want    Reason
 		}{{1, ""}, {3, ReasonQuota}, {2, ""}} {
-			ask(t, g, tt.targets)
+			askUrgent(t, g, tt.targets)
 			if block, err := g.Blocked(t.Context(), users); block.Reason != tt.want || err != nil {
 				t.Errorf("after %d targets: %+v, %v", tt.targets, block, err)
 			}
@@ -281,7 +285,7 @@ func TestGrantEndsPacing(t *testing.T) {
 // A wait of less than a second is how pacing always is, and not worth a word.
 func TestShortWaitsBlockNothing(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client, Rate{N: 1, Window: 900 * time.Millisecond})
+		_, g := newGate(client, Rate{N: 1, Window: 900 * time.Millisecond})
 		ask(t, g, 1)
 		ask(t, g, 1)
 		if block, err := g.Blocked(t.Context(), users); block.Reason != "" || err != nil {

@@ -2,112 +2,82 @@ package gate
 
 import "time"
 
-// Forecast tells when calls would go if no others went, beginning with empty
-// windows, each as soon as the gate grants it: arithmetic without a Redis and
-// without waiting. It holds no more than the calls of a running window, those
-// of one moment together, so it can follow millions of them.
+// Forecast tells when calls would go if no others went: evenly spaced, as the
+// gate grants bulk calls. It is arithmetic without a Redis and without waiting.
+// Calls that the gate cuts down, so that they fill a window, are not foreseen.
 //
 // Make one with NewForecast. It is not for concurrent use.
 type Forecast struct {
-	windows []window
-	last    time.Duration
+	paces []forecastPace
+	last  time.Duration
 }
 
-// window is what a rate has granted within the time that still counts.
-type window struct {
-	rate   Rate
-	length time.Duration // the gate's margin included
-	calls  []moment      // oldest first
-	used   int           // sum of their costs
-	waited time.Duration // for this rate, where no other made calls wait longer
-}
-
-// moment is all calls that went at one time.
-type moment struct {
-	at   time.Duration
-	cost int
+// forecastPace is a rate by which calls go.
+type forecastPace struct {
+	targets bool
+	limit   int           // units
+	spacing float64       // nanoseconds of one unit
+	due     float64       // when the next call may go, in nanoseconds
+	waited  time.Duration // for this rate, where no other made calls wait longer
 }
 
 // horizon is where time ends for a forecast: long before a duration overflows.
 const horizon = 100 * 365 * 24 * time.Hour
 
-// NewForecast begins a forecast by rates, all of which hold at once. The
-// margin is that of the gate (Config.Margin).
-func NewForecast(margin time.Duration, rates ...Rate) *Forecast {
-	f := &Forecast{windows: make([]window, len(rates))}
-	for i, r := range rates {
-		f.windows[i] = window{rate: r, length: min(r.Window, horizon) + margin}
+// NewForecast begins a forecast by the quota of a target type. The margin is
+// that of the gate (Config.Margin).
+func NewForecast(margin time.Duration, quota ...Rate) *Forecast {
+	f := &Forecast{}
+	for _, r := range quota {
+		f.add(margin, r, r.N-r.N/reserved)
 	}
 	return f
+}
+
+// reserved is the part of a quota that is kept for urgent calls: one in so many (grant.lua).
+const reserved = 100
+
+// Cap adds a job's own cap, in targets a second.
+func (f *Forecast) Cap(margin time.Duration, perSecond int) {
+	f.add(margin, Rate{N: perSecond, Targets: true, Window: time.Second}, perSecond)
+}
+
+func (f *Forecast) add(margin time.Duration, r Rate, limit int) {
+	length := float64(min(r.Window, horizon) + margin)
+	f.paces = append(f.paces, forecastPace{targets: r.Targets, limit: limit, spacing: length / float64(limit)})
 }
 
 // Call adds a call with so many targets and returns when it goes: the time
 // since the first one, at most a hundred years.
 func (f *Forecast) Call(targets int) time.Duration {
 	at, slowest := f.last, -1
-	for i := range f.windows {
-		if opens := f.windows[i].opens(targets); opens > at {
-			at, slowest = opens, i
+	for i, p := range f.paces {
+		if due := time.Duration(min(p.due, float64(horizon))); due > at {
+			at, slowest = due, i
 		}
 	}
 	if slowest >= 0 {
-		f.windows[slowest].waited += at - f.last
+		f.paces[slowest].waited += at - f.last
 	}
 	f.last = at
-	for i := range f.windows {
-		f.windows[i].charge(at, targets)
+	for i := range f.paces {
+		p, cost := &f.paces[i], 1
+		if p.targets {
+			cost = min(targets, p.limit)
+		}
+		p.due = max(p.due, float64(at)) + float64(cost)*p.spacing
 	}
 	return at
 }
 
 // Binding is the index of the rate for which calls have waited longest in all,
-// -1 if none has waited.
+// in the order in which they were given; -1 if none has waited.
 func (f *Forecast) Binding() int {
 	most, binding := time.Duration(0), -1
-	for i, w := range f.windows {
-		if w.waited > most {
-			most, binding = w.waited, i
+	for i, p := range f.paces {
+		if p.waited > most {
+			most, binding = p.waited, i
 		}
 	}
 	return binding
-}
-
-// cost is what a call takes of the window: as with the gate, one that no
-// window could hold takes a whole one.
-func (w *window) cost(targets int) int {
-	if w.rate.Targets {
-		return min(targets, w.rate.N)
-	}
-	return 1
-}
-
-// opens is when enough calls have left the window for one more.
-func (w *window) opens(targets int) (at time.Duration) {
-	left := w.used
-	for _, m := range w.calls {
-		if left+w.cost(targets) <= w.rate.N {
-			break
-		}
-		left -= m.cost
-		at = w.leaves(m)
-	}
-	return at
-}
-
-// leaves is when calls leave the window.
-func (w *window) leaves(m moment) time.Duration { return min(m.at+w.length, horizon) }
-
-// charge enters a call, and drops those that have left the window by then.
-func (w *window) charge(at time.Duration, targets int) {
-	for len(w.calls) > 0 && w.leaves(w.calls[0]) <= at {
-		w.used -= w.calls[0].cost
-		w.calls = w.calls[1:]
-	}
-	cost := w.cost(targets)
-	w.used += cost
-	if n := len(w.calls); n > 0 && w.calls[n-1].at == at {
-		w.calls[n-1].cost += cost
-		return
-	}
-	w.calls = append(w.calls, moment{at, cost})
 }

@@ -9,7 +9,7 @@ import (
 
 func TestRetry(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
+		clock, g := newGate(client)
 		retry := func(want bool) {
 			t.Helper()
 			if got, err := g.Retry(t.Context(), users, ReasonUnauthorized, ReasonUnknownApp); got != want || err != nil {
@@ -24,7 +24,7 @@ func TestRetry(t *testing.T) {
 			report(t, g, false, hold(other), time.Minute)
 			retry(false)
 			expect(t, "held for another reason", ask(t, g, 1), Grant{Held: other}, time.Minute)
-			pass(t, client, time.Minute)
+			clock.pass(time.Minute)
 			probe(t, g, other)
 			passed(t, g)
 		}

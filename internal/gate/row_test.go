@@ -1,7 +1,7 @@
 package gate
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -15,7 +15,8 @@ func row(reason Reason, alike string) Hold {
 
 func TestRow(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g, other := newGate(client), newGate(client)
+		clock, g := newGate(client)
+		other := clock.gate(client)
 		if g.InRow(users) {
 			t.Error("a row at the start")
 		}
@@ -37,10 +38,10 @@ func TestRow(t *testing.T) {
 		if err := other.Passed(t.Context(), users, false); err != nil { // that, too
 			t.Fatal(err)
 		}
-		pass(t, client, time.Minute)
+		clock.pass(time.Minute)
 		probe(t, g, ReasonRejected)
 		report(t, g, true, row(ReasonRejected, "400 c"), time.Minute) // for another cause, but again
-		pass(t, client, time.Minute)
+		clock.pass(time.Minute)
 		probe(t, g, ReasonRejected)
 		passed(t, g)
 		report(t, g, false, row(ReasonRejected, "400 c"), 0) // all begins anew
@@ -53,18 +54,10 @@ func TestRow(t *testing.T) {
 
 func TestShortRowThatLasts(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
+		clock, g := newGate(client)
 		few := Hold{Reason: ReasonOutage, Base: time.Minute, Max: time.Minute, Row: 8, Few: time.Hour}
 		report(t, g, false, few, 0)
-		var count, first int64
-		stored := client.HGet(t.Context(), g.key(users, "state"), "row:outage").Val()
-		if _, err := fmt.Sscanf(stored, "%d %d", &count, &first); err != nil || count != 1 {
-			t.Fatal(stored, err)
-		}
-		old := fmt.Sprintf("1 %d ", first-few.Few.Microseconds())
-		if err := client.HSet(t.Context(), g.key(users, "state"), "row:outage", old).Err(); err != nil {
-			t.Fatal(err)
-		}
+		clock.pass(few.Few)
 		report(t, g, false, few, time.Minute) // the second of eight, and long after the first
 	})
 }
@@ -83,9 +76,9 @@ func TestProbeMeetsOtherTrouble(t *testing.T) {
 	} {
 		t.Run(string(tt.held+" meets "+tt.met), func(t *testing.T) {
 			onEach(t, func(t *testing.T, client redis.UniversalClient) {
-				g := newGate(client)
-				report(t, g, false, hold(tt.held), time.Minute)
-				pass(t, client, time.Minute)
+				clock, g := newGate(client)
+				standStill(t, g, tt.held)
+				clock.pass(time.Minute)
 				probe(t, g, tt.held)
 				want := time.Duration(0)
 				if tt.want != "" {
@@ -106,11 +99,11 @@ func TestProbeMeetsOtherTrouble(t *testing.T) {
 // That the API has spoken, whatever it said, is the end of an outage's row.
 func TestAnswersEndTheRowOfAnOutage(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
-		for range 3 {
+		_, g := newGate(client)
+		for i := range 3 {
 			report(t, g, false, row(ReasonOutage, ""), 0)
 			report(t, g, false, row(ReasonOutage, ""), 0)
-			report(t, g, false, row(ReasonRejected, time.Now().String()), 0)
+			report(t, g, false, row(ReasonRejected, strconv.Itoa(i)), 0)
 		}
 		expect(t, "then", ask(t, g, 1), Grant{Calls: 1}, 0)
 	})
@@ -120,11 +113,11 @@ func TestAnswersEndTheRowOfAnOutage(t *testing.T) {
 // end and the next probe.
 func TestHeldUntilAProbeHasPassed(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
+		clock, g := newGate(client)
 		for _, want := range []time.Duration{0, 0, time.Minute} {
 			report(t, g, false, row(ReasonRejected, "400 a"), want)
 		}
-		pass(t, client, time.Minute)
+		clock.pass(time.Minute)
 		report(t, g, false, row(ReasonRejected, "400 a"), time.Microsecond)
 		probe(t, g, ReasonRejected)
 	})
@@ -133,16 +126,14 @@ func TestHeldUntilAProbeHasPassed(t *testing.T) {
 // How long the API asked to wait stands, whatever else happens meanwhile.
 func TestRetryAfterStands(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
-		asked := hold(ReasonQuota)
-		asked.Asked = time.Hour
-		report(t, g, false, asked, time.Hour)
+		clock, g := newGate(client)
+		throttled(t, g, Throttle{Scope: ScopeTargets, Asked: time.Hour}, time.Hour)
 		for _, want := range []time.Duration{0, 0, time.Hour} {
 			report(t, g, false, row(ReasonRejected, "400 a"), want)
 		}
 		expect(t, "held for another reason", ask(t, g, 1), Grant{Held: ReasonRejected}, time.Hour)
 
-		pass(t, client, time.Hour)
+		clock.pass(time.Hour)
 		probe(t, g, ReasonRejected)
 		again := hold(ReasonRejected)
 		again.Asked = 3 * time.Hour // longer than the probe may take
@@ -158,11 +149,11 @@ func TestRetryAfterStands(t *testing.T) {
 // about, and nothing else.
 func TestOver(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
+		clock, g := newGate(client)
 		report(t, g, false, row(ReasonRejected, "400 a"), 0)
 		for _, meanwhile := range []Reason{"", ReasonUnauthorized} {
-			report(t, g, false, hold(ReasonQuota), time.Minute)
-			pass(t, client, time.Minute)
+			standStill(t, g, ReasonQuota)
+			clock.pass(time.Minute)
 			probe(t, g, ReasonQuota)
 			if meanwhile != "" {
 				report(t, g, false, hold(meanwhile), probeTimeout)
@@ -179,13 +170,9 @@ func TestOver(t *testing.T) {
 
 func TestHoldWhoseClockWasSetBack(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		g := newGate(client)
+		clock, g := newGate(client)
 		report(t, g, false, hold(ReasonOutage), time.Minute)
-		for _, field := range []string{"until", "at"} { // both are an hour ahead now
-			if err := client.HIncrBy(t.Context(), g.key(users, "state"), field, time.Hour.Microseconds()).Err(); err != nil {
-				t.Fatal(err)
-			}
-		}
+		clock.pass(-time.Hour)
 		probe(t, g, ReasonOutage)
 	})
 }

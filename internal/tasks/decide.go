@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"errors"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,9 @@ type decision struct {
 	most    int             // targets of a batch from now on, 0 = as many as fit
 	hold    *gate.Hold      // what the answer means for all other calls
 	held    *decision       // what follows instead where the gate then holds them; nil = the same
-	scope   apiclient.Scope // with a throttled call, the quota that refused it
+	scope   apiclient.Scope // with a throttled call, the quota that refused it,
+	asked   time.Duration   // and how long it asked to wait
+	shed    bool            // the API might have taken the call at a lower rate
 }
 
 // success reports whether the API has accepted something of the call.
@@ -90,12 +93,8 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 	case apiclient.KindUnsupported:
 		return ends(b, ledger.Unsupported, detail).unlessAll(b, alike(e), now)
 	case apiclient.KindThrottled:
-		hold := &gate.Hold{Reason: gate.ReasonQuota, Base: 250 * time.Millisecond, Max: 10 * time.Second, Asked: asked}
-		if e.Scope == apiclient.ScopeTargets { // windows of up to a minute
-			hold.Base, hold.Max = time.Second, 30*time.Second
-		}
-		d := waits(b, string(e.Kind), hold)
-		d.scope = e.Scope
+		d := waits(b, string(e.Kind), nil)
+		d.scope, d.asked = e.Scope, asked
 		return d
 	case apiclient.KindUnauthorized:
 		return waits(b, string(e.Kind), &gate.Hold{Reason: gate.ReasonUnauthorized, Base: holdBase, Max: holdMax, Asked: asked})
@@ -108,7 +107,9 @@ func decide(b batch, answer apiclient.Answer, err error, holdLost bool, p Policy
 		d.delay = max(tokenDelay, asked)
 		return d
 	case apiclient.KindUnavailable:
-		return fails(b, ledger.Refused, e, p, now).unlessAway(b, b.notDone(), asked)
+		d := fails(b, ledger.Refused, e, p, now).unlessAway(b, b.notDone(), asked)
+		d.shed = e.Status == http.StatusServiceUnavailable
+		return d
 	default: // apiclient.KindUnknown
 		if holdLost {
 			d := ends(b, ledger.AnswerLost, detail)
@@ -148,10 +149,10 @@ func (d decision) unlessAway(b batch, code ledger.Code, asked time.Duration) dec
 	return d
 }
 
-// away is the hold for an API that is: 20 calls in a row without an answer of
+// away is the hold for an API that is: ten calls in a row without an answer of
 // its own, or fewer where few are made.
 func away(asked time.Duration) *gate.Hold {
-	return &gate.Hold{Reason: gate.ReasonOutage, Row: 20, Few: 10 * time.Second, Base: holdBase, Max: holdBase, Asked: asked}
+	return &gate.Hold{Reason: gate.ReasonOutage, Row: 10, Few: 10 * time.Second, Base: time.Second, Max: holdBase, Asked: asked}
 }
 
 // tokenDelay is how long to wait where no token is to be had: there is not more

@@ -111,7 +111,7 @@ func (d *delivery) offer() {
 		}
 		f := &flight{batch: b, cut: cut, campaign: d.campaign} // d.campaign changes with the limits
 		f.offer = offer{
-			job: d.job.ID, weight: d.job.Weight, maxRate: d.job.MaxRate, targets: cut.Count, suspicion: b.suspicion,
+			job: d.job.ID, weight: d.job.Weight, maxRate: d.job.MaxRate, targets: cut.Count, retry: b.attempts > 0, suspicion: b.suspicion,
 			granted: func(p permit) { f.permit = p; d.granted <- f },
 		}
 		d.offered = append(d.offered, f)
@@ -168,17 +168,22 @@ func (d *delivery) grant(f *flight) {
 	at := slices.Index(d.offered, f)
 	d.offered = slices.Delete(d.offered, at, at+1)
 	if f.permit.probe && (f.permit.held == gate.ReasonRejected || f.permit.held == gate.ReasonOutage) {
-		d.single(f)
+		// If that is refused, it is less likely for a bad target among others, and if
+		// its answer is lost, that of one.
+		f.permit.targets = 1
 	}
+	d.trim(f)
 	d.outgoing = append(d.outgoing, f)
 }
 
-// single leaves one target in the call of a probe: if that is refused, it is less
-// likely for a bad target among others, and if its answer is lost, that of one.
-func (d *delivery) single(f *flight) {
-	first, rest := f.take(1)
+// trim leaves as many targets in the call as it may have.
+func (d *delivery) trim(f *flight) {
+	if f.permit.targets >= len(f.index) {
+		return
+	}
+	first, rest := f.take(f.permit.targets)
 	cut, _, err := f.campaign.cut.Next(first.lines)
-	if len(rest.index) == 0 || err != nil {
+	if err != nil {
 		return
 	}
 	first.hints = hints{} // of so small a call nothing is to be learned

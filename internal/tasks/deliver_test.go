@@ -26,7 +26,7 @@ func (f onWarning) WithGroup(string) slog.Handler             { return f }
 // heldDelivery is a delivery for which no call is granted.
 func heldDelivery(stop context.Context, t *testing.T, log *slog.Logger, todo ...batch) *delivery {
 	t.Helper()
-	g := gate.New(redistest.Start(t).Client(), gate.DefaultConfig())
+	g := gate.New(redistest.Start(t).Client(), unpaced())
 	if _, err := g.Report(t.Context(), "users", false, gate.Hold{Reason: gate.ReasonPlan, Base: time.Hour, Max: time.Hour}); err != nil {
 		t.Fatal(err)
 	}

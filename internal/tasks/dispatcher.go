@@ -19,6 +19,7 @@ import (
 // least for its weight. So shares, rates of single jobs and holds are decided
 // at the moment of the grant, in one place.
 type dispatcher struct {
+	urgent   bool
 	gate     *gate.Gate
 	places   *semaphore.Weighted // for calls in flight
 	group    int                 // of places
@@ -33,6 +34,7 @@ type offer struct {
 	weight  int
 	maxRate int
 	targets int
+	retry   bool         // a call with them has failed
 	granted func(permit) // called once at most, by the lane: it must not wait
 	suspicion
 
@@ -44,15 +46,23 @@ type offer struct {
 
 // permit is the permission to make one call, and one of the places in flight.
 type permit struct {
-	probe bool        // the gate waits for this call's answer
-	held  gate.Reason // what the probe is to find out
+	targets int         // that the call may have: there may be room for fewer than were asked for
+	probe   bool        // the gate waits for this call's answer
+	held    gate.Reason // what the probe is to find out
+	ticket  gate.Ticket // for its answer
 }
+
+// The dispatchers of a worker, and the priorities of jobs in metrics.
+const (
+	bulkName   = "bulk"
+	urgentName = "urgent"
+)
 
 // newDispatcher makes a dispatcher with so many places for calls. A lane that has
 // use for several gives a group of them a moment to become free together.
 func newDispatcher(ctx context.Context, g *gate.Gate, name string, calls, group int, m *metrics, log *slog.Logger) *dispatcher {
 	d := &dispatcher{
-		gate: g, places: semaphore.NewWeighted(int64(calls)), group: group, lanes: map[apiclient.TargetType]*lane{},
+		urgent: name == urgentName, gate: g, places: semaphore.NewWeighted(int64(calls)), group: group, lanes: map[apiclient.TargetType]*lane{},
 		gateWait: m.gateWait.WithLabelValues(name), log: log,
 	}
 	for _, t := range apiclient.TargetTypes() {

@@ -16,9 +16,16 @@ import (
 	"crier/internal/redistest"
 )
 
+// unpaced is a gate that begins far above what tests do.
+func unpaced() gate.Config {
+	config := gate.DefaultConfig()
+	config.Beginning = 1e6
+	return config
+}
+
 func startDispatcher(t *testing.T, calls int, quotas gate.Quotas) *dispatcher {
 	t.Helper()
-	config := gate.DefaultConfig()
+	config := unpaced()
 	config.Quotas = quotas
 	g := gate.New(redistest.Start(t).Client(), config)
 	return newDispatcher(t.Context(), g, "bulk", calls, calls/4, newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))

@@ -16,26 +16,15 @@ type lane struct {
 	targetType apiclient.TargetType
 	jobs       map[string]*share
 	clock      float64     // the pass of the job served last: new jobs start from here
+	retries    float64     // calls with failed targets that may go before others: see before
 	closed     time.Time   // the gate has said that nothing goes until then
 	held       gate.Reason // why it has
+	alone      seldom      // it could not be asked
 
 	mu      sync.Mutex
 	waiting []*offer      // that run has not heard of yet
 	woken   chan struct{} // there are some
 }
-
-// share is a job's place in the order of service: stride scheduling, in which
-// a job's pass grows by targets over weight with each grant.
-type share struct {
-	pass      float64
-	queue     []*offer
-	emptied   time.Time // when its last offer was granted or given up
-	notBefore time.Time // its own rate allows nothing earlier
-}
-
-// memory is how long a job may be without an offer and yet keep what it is
-// owed: its slots offer a few batches at a time, and change places.
-const memory = 5 * time.Second
 
 // run serves the lane until ctx ends.
 func (l *lane) run(ctx context.Context) {
@@ -70,6 +59,18 @@ const (
 	recheck = 200 * time.Millisecond
 )
 
+// wait is when to ask again after a grant that says so. Bulk calls can do with
+// fewer questions: whoever comes late may catch up.
+func (d *dispatcher) wait(told time.Duration) time.Duration {
+	if d.urgent {
+		return min(told, recheck)
+	}
+	return min(max(told, soonest), recheck)
+}
+
+// soonest is the shortest time between two questions that were not answered with all calls.
+const soonest = 20 * time.Millisecond
+
 // courtesy is how long a lane that has nothing but what was refused leaves a
 // probe to others, whose calls are likelier to pass: the urgent ones, perhaps.
 const courtesy = time.Second
@@ -95,28 +96,60 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 		if len(group) == 0 {
 			continue // all wait for the caps of their jobs
 		}
-		grant, err := l.dispatcher.gate.Ask(ctx, string(l.targetType), costs(group)...)
-		if err != nil {
-			l.dispatcher.log.Warn("the gate cannot be asked, no calls go", "target_type", l.targetType, "error", err)
-			grant = gate.Grant{Wait: time.Second}
-			l.closed = time.Now().Add(grant.Wait)
-		} else if grant.Calls < len(group) && !grant.Probe {
-			l.closed = time.Now().Add(min(grant.Wait, recheck))
+		grant := l.ask(ctx, group)
+		if grant.Calls < len(group) && !grant.Probe {
+			l.closed = time.Now().Add(l.dispatcher.wait(grant.Wait))
 			if grant.Held == gate.ReasonRejected && grant.Wait <= recheck && !group[0].refused.IsZero() {
 				l.closed = l.closed.Add(courtesy)
 			}
 		}
 		l.held = grant.Held
 		l.putBack(group[grant.Calls:])
-		for _, o := range group[:grant.Calls] {
+		for i, o := range group[:grant.Calls] {
 			l.clock = max(l.clock, o.pass)
+			l.count(o)
+			p := permit{targets: o.targets, probe: grant.Probe, held: grant.Held, ticket: grant.Ticket}
+			if i == grant.Calls-1 {
+				p.targets = grant.Last
+			}
 			if !o.take() {
-				l.dispatcher.unused(ctx, l.targetType, permit{probe: grant.Probe}) // withdrawn while the gate was asked
+				l.dispatcher.unused(ctx, l.targetType, p) // withdrawn while the gate was asked
 				continue
 			}
 			l.dispatcher.gateWait.Observe(time.Since(o.since).Seconds())
-			o.granted(permit{probe: grant.Probe, held: grant.Held})
+			o.granted(p)
 		}
+	}
+}
+
+// ask asks the gate for calls with a group of offers.
+func (l *lane) ask(ctx context.Context, group []*offer) gate.Grant {
+	d, t := l.dispatcher, string(l.targetType)
+	grant, err := d.gate.Ask(ctx, t, d.urgent, costs(group)...)
+	if newcomer := !l.share(group[0].job).served; err == nil && newcomer && grant.Calls == 0 && grant.Wait > recheck && !d.urgent {
+		grant, err = d.gate.Ask(ctx, t, true, min(group[0].targets, taste))
+	}
+	if err != nil && ctx.Err() == nil && l.alone.due() {
+		d.log.Warn("the gate cannot be asked, this worker keeps to its last share", "target_type", l.targetType, "error", err)
+	}
+	return grant
+}
+
+// taste is how many targets of a new job may go where its first call would have
+// to wait: so its sender soon sees whether all is well.
+const taste = 10
+
+// retriesPerCall is how many calls with failed targets may go for each other one
+// that waits: so they are a tenth of all at most, however much fails.
+const retriesPerCall = 1.0 / 9
+
+// count notes a grant.
+func (l *lane) count(o *offer) {
+	l.share(o.job).served = true
+	if o.retry {
+		l.retries = max(l.retries-1, 0)
+	} else {
+		l.retries = min(l.retries+retriesPerCall, 4)
 	}
 }
 
@@ -176,9 +209,6 @@ func (l *lane) putBack(group []*offer) {
 	}
 }
 
-// stride is what a call costs its job in the order of service.
-func (o *offer) stride() float64 { return float64(o.targets) / float64(max(o.weight, 1)) }
-
 func costs(group []*offer) []int {
 	targets := make([]int, len(group))
 	for i, o := range group {
@@ -214,77 +244,4 @@ func (l *lane) takeWaiting() {
 	}
 	clear(l.waiting)
 	l.waiting = l.waiting[:0]
-}
-
-// share returns a job's place in the order of service, a new one where it has none.
-func (l *lane) share(job string) *share {
-	if l.jobs[job] == nil {
-		l.jobs[job] = &share{pass: l.clock} // time without an offer is no credit
-	}
-	return l.jobs[job]
-}
-
-// drop takes the head off the queue.
-func (s *share) drop(now time.Time) {
-	if s.queue = s.queue[1:]; len(s.queue) == 0 {
-		s.emptied = now
-	}
-}
-
-// best returns the offer to serve next, or how long there is none. Offers that
-// nobody waits for any more are dropped on the way.
-func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
-	var best *share
-	wait := idle
-	for job, s := range l.jobs {
-		for len(s.queue) > 0 && s.queue[0].taken.Load() {
-			s.drop(now)
-		}
-		switch {
-		case len(s.queue) == 0:
-			if now.Sub(s.emptied) > memory {
-				delete(l.jobs, job)
-			}
-		case s.notBefore.After(now):
-			wait = min(wait, s.notBefore.Sub(now))
-		case l.held == gate.ReasonRejected:
-			s.advance()
-			if best == nil || s.queue[0].likelier(best.queue[0]) || !best.queue[0].likelier(s.queue[0]) && s.pass < best.pass {
-				best = s
-			}
-		case best == nil || s.pass < best.pass:
-			best = s
-		}
-	}
-	if best == nil {
-		return nil, nil, wait
-	}
-	return best.queue[0], best, 0
-}
-
-// likelier reports whether o rather than p would pass where the API refuses
-// whatever is sent: one that it has not refused yet, nor a larger one of which it
-// was a part, and else the one with the fewest targets that could be bad.
-func (o *offer) likelier(p *offer) bool {
-	switch {
-	case o.refused.IsZero() || p.refused.IsZero():
-		return !p.refused.IsZero()
-	case o.tried != p.tried:
-		return p.tried
-	default:
-		return o.targets < p.targets
-	}
-}
-
-// advance puts the likeliest offer at the head of a queue.
-func (s *share) advance() {
-	at := 0
-	for i, o := range s.queue {
-		if !o.taken.Load() && o.likelier(s.queue[at]) {
-			at = i
-		}
-	}
-	o := s.queue[at]
-	copy(s.queue[1:], s.queue[:at])
-	s.queue[0] = o
 }

@@ -81,7 +81,7 @@ func (m *metrics) start() {
 	for _, result := range []string{tokenOK, tokenFailed} {
 		m.tokens.WithLabelValues(result)
 	}
-	for _, p := range []string{"bulk", "urgent"} {
+	for _, p := range []string{bulkName, urgentName} {
 		m.gateWait.WithLabelValues(p)
 		m.jobDuration.WithLabelValues(p)
 	}

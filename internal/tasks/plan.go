@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"crier/internal/apiclient"
@@ -43,9 +44,12 @@ type Plan struct {
 
 	// Quota is the CHAT_QUOTA that a worker has published; null = none has.
 	Quota *string `json:"quota"`
-	// Seconds is when the last call goes, counted from the first one, if the
-	// windows of the quota are empty and nothing else is sent. Null where no
-	// quota is known for the target type: then nobody can tell.
+	// Learned is what workers have found out of the target type's quota, as
+	// CHAT_QUOTA has it, where that says auto or more than the API allows; else null.
+	Learned *string `json:"learned"`
+	// Seconds is when the last call goes, counted from the first one, if nothing
+	// else is sent. Null where no quota is known for the target type, and none was
+	// learned yet: then nobody can tell.
 	Seconds *float64 `json:"seconds"`
 	// MinSeconds is the same by what is known: max_rate, and the quota if it is.
 	MinSeconds float64 `json:"min_seconds"`
@@ -69,15 +73,23 @@ func (s *Submitter) Plan(ctx context.Context, sub Submission) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	pace, err := newPace(limits, sub.Document)
+	pace, err := newPace(limits, l.campaign.targetType)
+	if err == nil {
+		err = pace.learn(ctx, s.Gate, l.campaign.targetType)
+	}
 	if err != nil {
 		return Plan{}, err
 	}
 	p := Plan{
 		TargetType: l.campaign.targetType, MaxBody: l.campaign.cut.MaxBytes, MaxTargets: l.campaign.cut.MaxTargets,
-		LimitsFrom: pace.from, Quota: pace.quota,
+		LimitsFrom: pace.from, Quota: pace.quota, Learned: pace.learned,
 	}
-	forecast, last := gate.NewForecast(gate.DefaultConfig().Margin, pace.rates...), time.Duration(0)
+	margin, last := gate.DefaultConfig().Margin, time.Duration(0)
+	forecast := gate.NewForecast(margin, pace.rates...)
+	if most := sub.Document.Options.MaxRate; most > 0 {
+		forecast.Cap(margin, most)
+		pace.names = append(pace.names, BoundByMaxRate)
+	}
 	l.batch = func(targets, bytes int) {
 		p.Calls++
 		p.Bytes += int64(bytes)
@@ -100,16 +112,17 @@ func (s *Submitter) Plan(ctx context.Context, sub Submission) (Plan, error) {
 	return p, nil
 }
 
-// pace is what is known of how fast a job may go.
+// pace is what is known of how fast calls may go.
 type pace struct {
-	from  LimitsSource
-	quota *string
-	known bool        // there is a rate for the target type
-	rates []gate.Rate // of the quota, and the job's own
-	names []string    // of the rates
+	from    LimitsSource
+	quota   *string
+	learned *string
+	known   bool        // there is a rate for the target type
+	rates   []gate.Rate // of the quota
+	names   []string    // of the rates
 }
 
-func newPace(limits Limits, d Document) (p pace, err error) {
+func newPace(limits Limits, t apiclient.TargetType) (p pace, err error) {
 	p.from = LimitsByDefault
 	if limits.published {
 		p.from = LimitsOfWorker
@@ -120,17 +133,36 @@ func newPace(limits Limits, d Document) (p pace, err error) {
 		if err != nil {
 			return p, fmt.Errorf("tasks: quota in force: %w", err)
 		}
-		p.rates = quotas[string(d.Message.TargetType)]
+		p.rates = quotas[string(t)]
 	}
 	p.known = len(p.rates) > 0
 	for _, r := range p.rates {
 		p.names = append(p.names, r.String())
 	}
-	if d.Options.MaxRate > 0 {
-		p.rates = append(p.rates, gate.Rate{N: d.Options.MaxRate, Targets: true, Window: time.Second})
-		p.names = append(p.names, BoundByMaxRate)
-	}
 	return p, nil
+}
+
+// learn adds what workers have found out of the quota.
+func (p *pace) learn(ctx context.Context, g *gate.Gate, t apiclient.TargetType) error {
+	beliefs, err := g.Beliefs(ctx, string(t))
+	if err != nil {
+		return err
+	}
+	var learned []string
+	for _, b := range beliefs {
+		if !b.Learned {
+			continue
+		}
+		r := gate.Rate{N: max(int(b.Rate*60), 1), Targets: b.Scope == gate.ScopeTargets, Window: time.Minute}
+		p.known = true
+		p.rates, p.names = append(p.rates, r), append(p.names, r.String())
+		learned = append(learned, r.String())
+	}
+	if learned != nil {
+		text := string(t) + "=" + strings.Join(learned, ",")
+		p.learned = &text
+	}
+	return nil
 }
 
 func targetTypes() (names []string) {

@@ -27,7 +27,7 @@ func (r *rig) tryPlan(document string, names Names) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), r.cfg.Namespace)}
+	s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), r.cfg.Namespace), Gate: r.gate}
 	return s.Plan(r.t.Context(), Submission{Document: d, Names: names})
 }
 
@@ -105,16 +105,16 @@ func TestPlanOfTime(t *testing.T) {
 		"of another type":   {"chatrooms=1/s", "", 1000, Plan{Calls: 10, Quota: text("chatrooms=1/s")}},
 		"auto and max_rate": {"auto", `"max_rate":50`, 1000, Plan{Calls: 20, Quota: text("auto"), MinSeconds: 19 * (1 + margin), BoundBy: text("max_rate")}},
 		"at once": {
-			"users=10/s,1000t/m", "", 1000,
-			Plan{Calls: 10, Quota: text("users=10/s,1000t/m"), Seconds: seconds(0)},
+			"users=10/s,1000t/m", "", 100,
+			Plan{Calls: 1, Quota: text("users=10/s,1000t/m"), Seconds: seconds(0)},
 		},
 		"bound by calls": {
-			"users=4/s,1000t/m", "", 1000,
-			Plan{Calls: 10, Quota: text("users=4/s,1000t/m"), Seconds: seconds(2 * (1 + margin)), MinSeconds: 2 * (1 + margin), BoundBy: text("4/s")},
+			"users=4/s,100000t/m", "", 1000,
+			Plan{Calls: 10, Quota: text("users=4/s,100000t/m"), Seconds: seconds(9 * (1 + margin) / 4), MinSeconds: 9 * (1 + margin) / 4, BoundBy: text("4/s")},
 		},
 		"bound by targets": {
 			"users=4/s,300t/m", "", 1000,
-			Plan{Calls: 10, Quota: text("users=4/s,300t/m"), Seconds: seconds(3 * (60 + margin)), MinSeconds: 3 * (60 + margin), BoundBy: text("300t/m")},
+			Plan{Calls: 10, Quota: text("users=4/s,300t/m"), Seconds: seconds(181.879), MinSeconds: 181.879, BoundBy: text("300t/m")},
 		},
 		"bound by max_rate": {
 			"users=4/s,300t/m", `"max_rate":1`, 3,

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"crier/internal/apiclient"
+	"crier/internal/gate"
 	"crier/internal/ledger"
 )
 
@@ -24,6 +25,7 @@ const sealTimeout = 30 * time.Second
 type Submitter struct {
 	Ledger *ledger.Ledger
 	Queue  *Queue
+	Gate   *gate.Gate // for Plan alone: what was learned of the quota
 }
 
 // Submission is what is to become a job.

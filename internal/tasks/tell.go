@@ -15,14 +15,27 @@ import (
 func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 	var err error
 	switch {
-	case d.hold != nil:
+	case d.scope != "":
 		var wait time.Duration
-		wait, err = s.gate.Report(s.recording, string(t), p.probe, *d.hold)
+		wait, err = s.gate.Throttled(s.recording, string(t), gate.Throttle{
+			Ticket: p.ticket, Scope: gate.Scope(d.scope), Probe: p.probe, Asked: d.asked,
+		})
+		if held = err != nil || wait > 0; held && s.holding.due() {
+			s.log.Warn("the quota is used up, calls are held", "target_type", t, "scope", d.scope, "for", wait.String())
+		}
+	case d.hold != nil:
+		hold := *d.hold
+		if d.shed {
+			hold.Shed = p.ticket
+		}
+		var wait time.Duration
+		wait, err = s.gate.Report(s.recording, string(t), p.probe, hold)
 		held = err != nil || wait > 0
 		if held && (p.probe || s.holding.due()) {
 			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "answer", d.result)
 		}
 	case d.success():
+		s.gate.Accepted(string(t), p.ticket, p.targets)
 		if p.probe || s.gate.InRow(string(t)) {
 			err = s.gate.Passed(s.recording, string(t), p.probe)
 		}

@@ -80,6 +80,8 @@ func (c *campaign) next(todo *[]batch, now time.Time) (batch, chunker.Batch, err
 		if c.trial > 0 {
 			limits.MaxBytes, c.trial = c.trial, 0
 		}
+		c.fill(todo, i, now)
+		group = &(*todo)[i]
 		cut, _, err := limits.Next(group.lines)
 		if err != nil {
 			group.due = now.Add(putOff)
@@ -93,6 +95,27 @@ func (c *campaign) next(todo *[]batch, now time.Time) (batch, chunker.Batch, err
 	}
 	return batch{}, chunker.Batch{}, nil
 }
+
+// fill adds targets of the next group to one that is less than a full call, if
+// they have the same past: what was left of a call that was cut down goes with others.
+func (c *campaign) fill(todo *[]batch, i int, now time.Time) {
+	if i+1 == len(*todo) {
+		return
+	}
+	group, next := &(*todo)[i], &(*todo)[i+1]
+	room := c.cut.MaxTargets - len(group.index)
+	if room <= 0 || len(group.lines) >= c.cut.MaxBytes || !group.plain() || !next.plain() || group.history != next.history || next.due.After(now) {
+		return
+	}
+	first, rest := next.take(min(room, len(next.index)))
+	group.lines, group.index = slices.Concat(group.lines, first.lines), slices.Concat(group.index, first.index)
+	if *next = rest; len(rest.index) == 0 {
+		*todo = slices.Delete(*todo, i+1, i+2)
+	}
+}
+
+// plain reports whether nothing is known of a batch but its history.
+func (b batch) plain() bool { return b.hints == hints{} && b.suspicion == suspicion{} }
 
 // untilDue is how long none of the targets is due; 0 where there are none.
 func untilDue(todo []batch, now time.Time) time.Duration {

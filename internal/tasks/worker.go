@@ -130,8 +130,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.recording, w.giveUp = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() { w.drain(); w.cutOff(); w.giveUp() }()
 	w.crew = newCrew(w.recording)
-	w.bulk = newDispatcher(w.recording, w.gate, "bulk", w.cfg.Concurrency, w.cfg.Concurrency/4, w.metrics, w.log)
-	w.urgent = newDispatcher(w.recording, w.gate, "urgent", w.cfg.UrgentConcurrency, 1, w.metrics, w.log)
+	w.bulk = newDispatcher(w.recording, w.gate, bulkName, w.cfg.Concurrency, w.cfg.Concurrency/4, w.metrics, w.log)
+	w.urgent = newDispatcher(w.recording, w.gate, urgentName, w.cfg.UrgentConcurrency, 1, w.metrics, w.log)
 
 	var agents sync.WaitGroup
 	agents.Go(w.beat)

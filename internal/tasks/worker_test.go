@@ -51,7 +51,7 @@ func newRig(t *testing.T, change func(*chatsim.Config)) *rig {
 	}
 	t.Cleanup(r.sim.Close)
 	r.book = r.ledger()
-	r.gate = gate.New(r.redis.Client(), gate.DefaultConfig())
+	r.gate = gate.New(r.redis.Client(), unpaced())
 	r.cfg.App = config.Org + "/" + config.App
 	r.cfg.ShutdownTimeout = 5 * time.Second
 	return r
@@ -71,7 +71,7 @@ func (r *rig) start() (w *Worker, registry *prometheus.Registry, stop func()) {
 	r.t.Helper()
 	client, config := r.redis.Client(), chatsim.DefaultConfig()
 	registry = prometheus.NewRegistry()
-	gates := gate.DefaultConfig()
+	gates := unpaced()
 	gates.Quotas = r.quota
 	gates.Margin = 250 * time.Millisecond // calls may be held up on their way for long on a machine full of tests
 	w, err := NewWorker(r.cfg, Parts{

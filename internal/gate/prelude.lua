@@ -1,0 +1,169 @@
+-- What the gate's scripts share: the time, and the paces. A pace spreads the calls of a target type evenly, in
+-- calls or in targets a second; its rate is learned from what the API refuses. Even spacing keeps within a quota
+-- whatever its window is and wherever that begins.
+-- ARGV[1] the time in us, '' = Redis's own
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000000 + t[2]
+end
+local second = 1000000
+
+local fields = {
+  'rate',   -- units a second; 0 = no limit is known
+  'due',    -- when the next call may go, by the pace
+  'lump',   -- units of the last bulk call
+  'flow',   -- units a second that were granted in the last half minute or so: see belief.go
+  'at',     -- of the last grant
+  'grow',   -- 1 = no limit was met yet: the rate doubles each round
+  'round',  -- number of the round: results of calls that were granted before it began say nothing of its rate
+  'began',  -- when it did
+  'bound',  -- 1 = calls had to wait for the pace in it
+  'given',  -- calls granted in the round
+  'n', 'f', -- those of them with an answer, and those that were refused
+  'got',    -- units of the round that were accepted
+  'noise',  -- share of calls that is refused at any rate
+  'limit',  -- near which the limit is believed to be, units a second
+  'step',   -- by which the rate grows after the next good round above it
+  'before', -- the rate before it was cut, until a round shows that this helps; 0 = it does
+  'refused', -- the share of calls for which it was cut
+  'cut_n', 'cut_f', -- calls with an answer since it is well below what was accepted then, and those refused
+  'window', -- us: the longest time for which calls were refused throughout. The quota's window is no shorter
+  'told',   -- 1 = the API asks to wait with what it refuses: then a refusal costs much time
+  'run',    -- calls refused with none accepted between
+  'first',  -- time of the first of them
+  'out',    -- since when the quota is used up, 0 = it is not
+  'tried',  -- when a call was last refused since
+  'tries',  -- how many were
+  'open',   -- when the quota was last found open again after it was used up
+  'sum',    -- units accepted since
+  'small',  -- targets of the call that found it open, where it had to be cut down; 0 = it had not
+  'most',   -- targets of a call above which every one is refused, 0 = none is known
+}
+
+local function read(key)
+  local v, p = redis.call('HMGET', key, unpack(fields)), {key = key}
+  for i, name in ipairs(fields) do p[name] = tonumber(v[i]) or 0 end
+  return p
+end
+
+local remember = 30 * 24 * 3600 * 1000 -- ms
+
+local function write(p)
+  local args = {}
+  for _, name in ipairs(fields) do
+    args[#args + 1] = name
+    args[#args + 1] = string.format('%.17g', p[name])
+  end
+  redis.call('HSET', p.key, unpack(args))
+  redis.call('PEXPIRE', p.key, remember)
+end
+
+local function next_round(p)
+  p.round, p.began, p.bound = p.round + 1, now, 0
+  p.given, p.n, p.f, p.got = 0, 0, 0, 0
+end
+
+local least = 0.05 -- units a second
+
+-- A new rate, near which the limit is believed to be.
+local function change(p, rate)
+  p.limit = math.max(rate, p.rate / 4, least)
+  p.rate, p.grow, p.step = p.limit * 0.99, 0, 0.01
+  p.due = math.min(p.due, now + second)
+  next_round(p)
+end
+
+-- Below the believed limit the rate comes back to it soon, passes it slowly, and then faster and faster.
+local function raise(p)
+  if p.most > 0 then
+    p.most = math.max(p.most, p.rate * math.max(p.window / second, 1) / 6)
+    if p.most >= 1000 then p.most = 0 end
+  end
+  if p.rate < p.limit * 0.98 then
+    p.rate = math.min(p.rate * 1.04, p.limit * 0.98)
+  elseif p.rate < p.limit * 1.01 then
+    p.rate = p.rate * (1 + (p.told > 0 and 0.001 or p.n < 30 and 0.0025 or 0.005))
+  else
+    p.rate, p.step = p.rate * (1 + p.step), math.min(2 * p.step, p.n < 30 and p.window > 2 * second and 0.04 or 0.16)
+  end
+end
+
+-- What the answers of a round say of its rate.
+local function judge(p)
+  local age, refused = now - p.began, p.f / p.n
+  if p.out > 0 or p.n == 0 or p.n < p.given / 2 then return end
+  if p.grow == 1 then
+    if p.n < 6 or age < second / 4 then return end
+    if refused > 0.3 then
+      p.before = 0
+      change(p, p.rate * (1 - refused))
+    elseif p.bound == 1 then
+      p.rate = p.rate * 2
+      next_round(p)
+    elseif age > 2 * second then
+      next_round(p)
+    end
+    return
+  end
+  if p.n < 5 or age < math.max(2 * second, p.window) then return end
+  if p.rate == 0 then
+    if refused > 0.3 then
+      p.before = 0
+      change(p, p.got * second / age)
+    else
+      next_round(p)
+    end
+    return
+  end
+  local expected = p.noise * p.n
+  if p.f - expected > 0.5 + 2 * math.sqrt(expected) then
+    local accepted = p.before * (1 - p.refused) -- before it was cut
+    local lower = p.rate * (1 - math.max(p.f / math.max(p.n, 60), p.told / 20))
+    if p.before == 0 or p.told > 0 or p.f >= 3 and refused >= 2 * p.refused then
+      p.before, p.refused, p.cut_n, p.cut_f = p.rate, refused, 0, 0
+      change(p, lower)
+    elseif p.rate >= 0.93 * accepted then -- it was cut too little, or to no purpose: well below it will show
+      p.limit, p.rate = lower, 0.92 * accepted
+      next_round(p)
+    else
+      p.cut_n, p.cut_f = p.cut_n + p.n, p.cut_f + p.f
+      if p.cut_f >= 3 and p.cut_f > p.cut_n * p.refused / 2 then -- as large a share is refused: so it is at any rate
+        p.noise = math.min(p.cut_f / p.cut_n, 0.3)
+        p.rate, p.limit, p.before = p.before, p.before, 0
+      end
+      next_round(p)
+    end
+    return
+  end
+  if p.before > 0 then -- the cut has helped; where that is certain, there is less noise than believed
+    if p.n * p.refused >= 3 then p.noise = p.noise / 2 end
+    p.before = 0
+  end
+  p.noise = p.noise + math.min(refused - p.noise, 0) * math.min(p.n / 2000, 0.1)
+  if p.bound == 1 then raise(p) end
+  next_round(p)
+end
+
+-- The quota is found open again: how much was accepted since the last time is what a window holds.
+local function open(p)
+  if p.out == 0 then return end
+  local at = p.tried > 0 and (p.tried + now) / 2 or now -- it was between the last refusal and now
+  local shut = at - p.out
+  if p.run >= 4 and shut >= 0.3 * second then
+    local cycle, window = at - p.open, math.max(p.window, 2 * shut)
+    local rate = p.rate * (1 - shut / window)
+    if p.open > 0 and (p.rate == 0 or p.grow == 1 or cycle < 1.5 * window) then
+      rate = p.sum * second / math.max(cycle, 1)
+    end
+    p.window, p.before = math.max(p.window, shut), 0
+    change(p, rate)
+    p.limit = 0 -- it is no more than a guess
+    if p.sum == 0 then
+      p.rate, p.grow = p.lump, 1
+      if p.small > 0 then p.most = math.max(1, p.small / 3) end -- whole calls are refused, whatever the time
+    end
+    p.open, p.sum = at, 0
+  end
+  p.run, p.out = 0, 0
+end

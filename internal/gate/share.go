@@ -1,0 +1,50 @@
+package gate
+
+import (
+	"math"
+	"time"
+)
+
+// share is how much of the fleet's calls a process was granted lately. It keeps
+// to that where the gate cannot be asked: so the fleet stays within its quota.
+type share struct {
+	calls, targets float64   // a second
+	at             time.Time // of the last grant that is counted
+	held           time.Time // nothing goes until then, as the gate has said
+	next           time.Time // when the next call may go
+}
+
+// recent is the time over which grants are averaged.
+const recent = 10 * time.Second
+
+// note counts a grant of the gate.
+func (s *share) note(now time.Time, grant Grant, targets []int) {
+	if grant.Held != "" && grant.Held != ReasonQuota {
+		s.held = now.Add(grant.Wait)
+	}
+	if grant.Calls == 0 {
+		return
+	}
+	sum := 0
+	for _, n := range targets[:grant.Calls] {
+		sum += n
+	}
+	sum += grant.Last - targets[grant.Calls-1]
+	fades := math.Exp(-now.Sub(s.at).Seconds() / recent.Seconds())
+	s.calls = s.calls*fades + float64(grant.Calls)/recent.Seconds()
+	s.targets = s.targets*fades + float64(sum)/recent.Seconds()
+	s.at = now
+}
+
+// grant lets one call go if the share has room for it.
+func (s *share) grant(now time.Time, targets []int) Grant {
+	if s.calls == 0 { // nothing was granted yet: there is no share
+		return Grant{Wait: time.Second}
+	}
+	if wait := max(s.next.Sub(now), s.held.Sub(now)); wait > 0 {
+		return Grant{Wait: wait}
+	}
+	spacing := max(1/s.calls, float64(targets[0])/s.targets)
+	s.next = now.Add(time.Duration(spacing * float64(time.Second)))
+	return Grant{Calls: 1, Last: targets[0], Wait: s.next.Sub(now)}
+}
