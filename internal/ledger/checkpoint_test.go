@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,7 +151,7 @@ func TestFinishOfACancelledJob(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		l := newLedger(t, client)
 		s := claimed(t, l, sealed(t, l, Spec{}, 1))
-		client.HSet(t.Context(), l.keys("j").job, "state", string(StateCancelled))
+		must[Change](t)(l.Cancel(t.Context(), "j"))
 		state := commit(t, s, to(Cancelled, 0))
 		if job := read(t, l, "j"); state != StateCancelled || job.State != StateCancelled || job.Finished.IsZero() {
 			t.Errorf("%q, %q, finished %v", state, job.State, job.Finished)
@@ -221,7 +223,7 @@ func TestSettledSegmentPutBack(t *testing.T) {
 }
 
 func TestScriptsUseDeclaredKeysOnly(t *testing.T) {
-	for name := range scriptFiles() {
+	for _, name := range append(slices.Collect(maps.Keys(scriptFiles())), "end.lua") {
 		text := string(must[[]byte](t)(scripts.ReadFile(name)))
 		for call := range strings.SplitSeq(text, "redis.call(") {
 			command, rest, ok := strings.Cut(strings.TrimPrefix(call, "'"), "'")

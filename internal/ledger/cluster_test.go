@@ -103,6 +103,17 @@ func life(t *testing.T, client redis.UniversalClient) {
 		release(t, s)
 	}
 	counts(t, l, "a")
+	sealed(t, l, Spec{ID: "d"}, 1, 2)
+	must[Change](t)(l.Cancel(ctx, "d"))
+	if done := must[Settled](t)(l.Settle(ctx, "d")); !done.Ended {
+		t.Errorf("settled: %+v", done)
+	}
+	if states := must[map[string]State](t)(l.StatesOf(ctx, []string{"a", "d"})); states["d"] != StateCancelled || len(states) != 2 {
+		t.Errorf("states: %v", states)
+	}
+	if err := l.Delete(ctx, "d"); err != nil {
+		t.Error(err)
+	}
 	if n := len(rows(t, l, "a")); n != 4 {
 		t.Errorf("%d rows", n)
 	}

@@ -25,11 +25,13 @@ type Segment struct {
 	codes  []Code
 	tries  []Try // nil until a target was tried and is pending again
 	seq    int   // of the last checkpoint
+	state  State // of the job, as far as it was told
 	broken error // why nothing more is recorded
 }
 
 // Claim takes the next due segment of a running job, or nil where none is due.
-// The state says why: a job that is not running has nothing to claim.
+// The state says why: a job that is not running has nothing to claim, nor has one
+// whose time has passed.
 // Repeat a failed call with the same token (see Token): it may have succeeded.
 func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, State, error) {
 	k := l.keys(job.ID)
@@ -46,7 +48,7 @@ func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, St
 		l.open.Delete(token)
 		return nil, State(reply[0]), nil
 	}
-	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token}
+	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token, state: State(reply[0])}
 	if err := s.read(reply); err != nil {
 		l.open.Delete(token)
 		// Claimed it is: it is put off, so that the job's other segments are delivered.
@@ -121,6 +123,10 @@ func (s *Segment) Pending(yield func(i int32, c Code, try Try)) {
 		yield(int32(i), c, try)
 	}
 }
+
+// JobState is the state of the job when Redis has last answered a claim or a
+// commit of the segment.
+func (s *Segment) JobState() State { return s.state }
 
 // Untouched reports whether no target was ever in a call.
 func (s *Segment) Untouched() bool {
