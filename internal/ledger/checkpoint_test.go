@@ -80,7 +80,7 @@ func TestFencedCommitChangesNothing(t *testing.T) {
 		l := newLedger(t, client)
 		job := sealed(t, l, Spec{}, 2)
 		for name, lose := range map[string]func(s *Segment){
-			"freed":    func(s *Segment) { _ = l.Free(t.Context(), "j", s.Name, s.claim) },
+			"freed":    func(s *Segment) { _, _ = l.Free(t.Context(), "j", s.Name, s.claim) },
 			"released": func(s *Segment) { release(t, s) },
 		} {
 			old := claimed(t, l, job)
@@ -168,13 +168,13 @@ func TestRetention(t *testing.T) {
 		commit(t, put, to(Sent, 0))
 		late := claimed(t, l, job) // the same, but found out after the end
 		commit(t, late, to(Sent, 0))
-		if err := l.Free(t.Context(), "j", put.Name, put.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", put.Name, put.claim); err != nil {
 			t.Fatal(err)
 		}
 		if state := commit(t, claimed(t, l, job), to(Sent, 0)); state != StateFinished {
 			t.Fatalf("state %s", state)
 		}
-		if err := l.Free(t.Context(), "j", late.Name, late.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", late.Name, late.claim); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the job is gone", func() bool {
@@ -205,7 +205,7 @@ func TestSettledSegmentPutBack(t *testing.T) {
 		s := claimed(t, l, job)
 		commit(t, s, to(Sent, 0))
 		claimed(t, l, job)
-		if err := l.Free(t.Context(), "j", s.Name, s.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", s.Name, s.claim); err != nil {
 			t.Fatal(err)
 		}
 		s = claimed(t, l, job)

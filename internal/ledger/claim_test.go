@@ -205,13 +205,13 @@ func TestReleaseAfterLosingTheClaim(t *testing.T) {
 		l := newLedger(t, client)
 		job := sealed(t, l, Spec{}, 1)
 		old := claimed(t, l, job)
-		if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
 			t.Fatal(err)
 		}
 		fresh := claimed(t, l, job)
 		before := dump(t, client)
 		release(t, old)
-		if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(before, dump(t, client)); diff != "" {

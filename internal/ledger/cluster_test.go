@@ -89,7 +89,7 @@ func life(t *testing.T, client redis.UniversalClient) {
 	if len(active) != 2 || len(active[0].Abandoned(alive)) != 1 {
 		t.Errorf("active: %+v", active)
 	}
-	if err := l.Free(ctx, "a", old.Name, old.claim); err != nil {
+	if _, err := l.Free(ctx, "a", old.Name, old.claim); err != nil {
 		t.Error(err)
 	}
 	if n := must[int](t)(old.Late(ctx, []int32{0}, 1)); n != 1 {

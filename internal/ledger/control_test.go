@@ -147,7 +147,7 @@ func TestSettle(t *testing.T) {
 				t.Errorf("%s: what is held has become %+v", tt.id, got[0])
 			}
 			for segment, claim := range must[Progress](t)(l.Progress(t.Context(), tt.id)).Held {
-				if err := l.Free(t.Context(), tt.id, segment, claim); err != nil {
+				if _, err := l.Free(t.Context(), tt.id, segment, claim); err != nil {
 					t.Error(err)
 				}
 			}
@@ -320,7 +320,7 @@ func TestCancelRaces(t *testing.T) {
 		}
 		for range 2 { // as every sweeper does
 			all.Go(func() {
-				if err := l.Free(t.Context(), "j", abandoned.Name, abandoned.claim); err != nil {
+				if _, err := l.Free(t.Context(), "j", abandoned.Name, abandoned.claim); err != nil {
 					t.Error(err)
 				}
 				if done, err := l.Settle(t.Context(), "j"); err != nil || done.Ended {
@@ -353,7 +353,7 @@ func TestCancelAndLateAnswer(t *testing.T) {
 		s := claimed(t, l, sealed(t, l, Spec{}, 1))
 		commit(t, s, to(InFlight, 0))
 		must[Change](t)(l.Cancel(t.Context(), "j"))
-		if err := l.Free(t.Context(), "j", s.Name, s.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", s.Name, s.claim); err != nil {
 			t.Fatal(err)
 		}
 		must[int](t)(s.Late(t.Context(), []int32{0}, 1))

@@ -158,7 +158,7 @@ func TestDeletedJobIsFenced(t *testing.T) {
 				t.Errorf("late: %d, %v", n, err)
 			}
 			release(t, old)
-			if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+			if _, err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
 				t.Error(err)
 			}
 			if after := fmt.Sprint(dump(t, client)); after != before {

@@ -271,7 +271,7 @@ func TestErrors(t *testing.T) {
 			"Abort":         func() error { return load.Abort(ctx) },
 			"Release":       func() error { return s.Release(ctx, 0) },
 			"Late":          func() error { _, err := s.Late(ctx, []int32{0}, 1); return err },
-			"Free":          func() error { return l.Free(ctx, "j", s.Name, s.claim) },
+			"Free":          func() error { _, err := l.Free(ctx, "j", s.Name, s.claim); return err },
 			"Active":        func() error { _, err := l.Active(ctx); return err },
 			"Ended":         func() error { return l.Ended(ctx, "j") },
 			"Pause":         func() error { _, err := l.Pause(ctx, "j"); return err },

@@ -240,7 +240,7 @@ func round(t *testing.T, rt *rapid.T, l *Ledger, job Job, m *model, segments int
 	for _, s := range held {
 		var err error
 		if rapid.Bool().Draw(rt, "dies") {
-			err = l.Free(t.Context(), job.ID, s.Name, s.claim)
+			_, err = l.Free(t.Context(), job.ID, s.Name, s.claim)
 		} else {
 			err = s.Release(t.Context(), 0)
 		}

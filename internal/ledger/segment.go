@@ -53,13 +53,18 @@ func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, St
 		l.open.Delete(token)
 		// Claimed it is: it is put off, so that the job's other segments are delivered.
 		return nil, "", errors.Join(fmt.Errorf("ledger: claim: job %q: %w: %w", job.ID, ErrDamaged, err),
-			l.release(ctx, job.ID, s.Name, token, damagedDelay, ""))
+			l.putOff(ctx, job.ID, s.Name, token))
 	}
 	return s, State(reply[0]), nil
 }
 
 // damagedDelay is how long, in ms, a segment rests that cannot be read.
 const damagedDelay = "600000"
+
+func (l *Ledger) putOff(ctx context.Context, id, segment, claim string) error {
+	_, err := l.release(ctx, id, segment, claim, damagedDelay, "")
+	return err
+}
 
 // read takes over what claim.lua has answered.
 func (s *Segment) read(reply []string) (err error) {
@@ -147,19 +152,18 @@ func (s *Segment) Release(ctx context.Context, delayMS int64) error {
 	if s.PendingCount() > 0 || s.broken != nil {
 		delay = strconv.FormatInt(max(delayMS, 0), 10)
 	}
-	err := s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, strconv.Itoa(s.seq))
+	_, err := s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, strconv.Itoa(s.seq))
 	if err == nil {
 		s.ledger.open.Delete(s.claim)
 	}
 	return err
 }
 
-func (l *Ledger) release(ctx context.Context, id, segment, claim, delay, last string) error {
+// release reports whether the claim was still held.
+func (l *Ledger) release(ctx context.Context, id, segment, claim, delay, last string) (held bool, err error) {
 	k := l.keys(id)
-	if err := releaseScript.Run(ctx, l.client, []string{k.held, k.free, k.job}, segment, claim, delay, last).Err(); err != nil {
-		return fmt.Errorf("ledger: release: %w", err)
-	}
-	return nil
+	n, err := releaseScript.Run(ctx, l.client, []string{k.held, k.free, k.job}, segment, claim, delay, last).Int()
+	return n == 1, wrap("release", err)
 }
 
 // Late reports targets of a call that was answered with success after the

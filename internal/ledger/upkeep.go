@@ -178,8 +178,9 @@ func (l *Ledger) NoteTokens(ctx context.Context, id string, at time.Time) error 
 }
 
 // Free takes a segment from an owner that is gone, so that it can be claimed
-// at once. Nothing happens where the claim has changed meanwhile.
-func (l *Ledger) Free(ctx context.Context, id, segment, claim string) error {
+// at once. Nothing happens where the claim has changed meanwhile; then freed is
+// false.
+func (l *Ledger) Free(ctx context.Context, id, segment, claim string) (freed bool, err error) {
 	return l.release(ctx, id, segment, claim, "0", "")
 }
 

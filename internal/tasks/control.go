@@ -60,19 +60,17 @@ func (c *Control) Cancel(ctx context.Context, id string) (ledger.Change, error) 
 // It returns those jobs of which something is still pending, and is no error.
 func (c *Control) Settle(ctx context.Context, ids []string, within time.Duration) (unsettled []string, err error) {
 	const every = 100 * time.Millisecond
-	var heard []string
 	began := time.Now()
 	for unsettled = ids; ; {
 		alive, err := c.Ledger.Alive(ctx)
 		if err != nil {
 			return unsettled, err
 		}
-		heard = append(heard, alive...)
-		// Redis may have been away: whoever is alive has been heard by then.
+		// Redis may have been away before: whoever is alive has been heard by then.
 		free := time.Since(began) > c.Ledger.OwnerTTL()
 		var kept []string
 		for _, id := range unsettled {
-			over, err := c.settle(ctx, id, free, heard)
+			over, err := c.settle(ctx, id, free, alive)
 			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 				return unsettled, err
 			}
@@ -92,15 +90,15 @@ func (c *Control) Settle(ctx context.Context, ids []string, within time.Duration
 }
 
 // settle ends what is free of a job. If asked to, it first takes segments from
-// owners that were not heard.
-func (c *Control) settle(ctx context.Context, id string, free bool, heard []string) (over bool, err error) {
+// owners that are not alive.
+func (c *Control) settle(ctx context.Context, id string, free bool, alive []string) (over bool, err error) {
 	if free {
 		p, err := c.Ledger.Progress(ctx, id)
 		if err != nil {
 			return false, err
 		}
-		for segment, claim := range p.Abandoned(heard) {
-			if err := c.Ledger.Free(ctx, id, segment, claim); err != nil {
+		for segment, claim := range p.Abandoned(alive) {
+			if _, err := c.Ledger.Free(ctx, id, segment, claim); err != nil {
 				return false, err
 			}
 		}

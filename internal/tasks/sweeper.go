@@ -106,9 +106,12 @@ func (s *sweeper) audit(ctx context.Context, active []ledger.Progress) error {
 	joins := false
 	for _, p := range active {
 		for segment, claim := range s.ledger.Forgotten(p) {
-			s.log.Warn("Redis still has a claim that was given up, its segment is free again", "job", p.Job.ID, "segment", segment)
-			if err := s.ledger.Free(ctx, p.Job.ID, segment, claim); err != nil {
+			freed, err := s.ledger.Free(ctx, p.Job.ID, segment, claim)
+			if err != nil {
 				return err
+			}
+			if freed {
+				s.log.Warn("Redis still had a claim that was given up, its segment is free again", "job", p.Job.ID, "segment", segment)
 			}
 		}
 		if !joins && p.Job.State == ledger.StateRunning && p.Due > 0 && s.present.mayJoin(p.Job.ID, bulkSlots) {
@@ -129,12 +132,15 @@ func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, o
 	working := len(p.Held)
 	if s.mayFree() {
 		for segment, claim := range p.Abandoned(alive) {
-			s.log.Warn("a worker is gone, its segment is free again", "job", p.Job.ID, "segment", segment)
-			if err := s.ledger.Free(ctx, p.Job.ID, segment, claim); err != nil {
+			freed, err := s.ledger.Free(ctx, p.Job.ID, segment, claim)
+			if err != nil {
 				return err
 			}
-			working--
-			p.Due++
+			if freed {
+				s.log.Warn("a worker is gone, its segment is free again", "job", p.Job.ID, "segment", segment)
+				working--
+				p.Due++
+			}
 		}
 	}
 	// Whether a time has come is for Redis's clock to decide; ours is not off by more than this.
