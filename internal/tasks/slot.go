@@ -44,11 +44,11 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 
 // work is a slot's time at a job.
 func (w *Worker) work(ctx context.Context, id string) error {
-	over, entered := w.present.enter(id, w.slotsPerJob())
-	if !entered {
+	here := w.present.enter(id, w.slotsPerJob())
+	if here == nil {
 		return nil // more would take the job's segments from other workers
 	}
-	defer w.present.leave(id)
+	defer w.present.leave(here)
 	job, err := w.ledger.Job(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && job.State != ledger.StateRunning {
 		return nil // a spare token
@@ -71,17 +71,17 @@ func (w *Worker) work(ctx context.Context, id string) error {
 	stop, cancel := context.WithTimeout(ctx, longestStay)
 	defer cancel()
 	defer context.AfterFunc(w.draining, cancel)()
-	defer context.AfterFunc(over, cancel)()
+	defer context.AfterFunc(here.over, cancel)()
 	go w.endSlice(stop, cancel, job.Urgent)
 	s := &slot{
-		Worker: w, job: job, document: document, dispatch: w.bulk, over: over, stop: stop,
+		Worker: w, job: job, document: document, dispatch: w.bulk, over: here.over, stop: stop,
 		log: w.log.With("job", id),
 	}
 	if job.Urgent {
 		s.dispatch = w.urgent
 	}
 	// A token that asynq has taken away is not ours to put back: it comes back by itself.
-	if left := s.turn(); left && ctx.Err() == nil && over.Err() == nil {
+	if left := s.turn(); left && ctx.Err() == nil && here.over.Err() == nil {
 		return w.queue.PutTokens(context.WithoutCancel(ctx), id, job.Urgent, 1)
 	}
 	return nil

@@ -2,51 +2,70 @@ package tasks
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"crier/internal/ledger"
 )
 
-// presence is the slots that this process has at work on one job.
+// presence is the slots that this process has at work on one job, until that is
+// paused or ends: slots that come after a pause are another presence, and need
+// not wait for calls of the first.
 type presence struct {
+	job   string
 	slots int
 	over  context.Context // ended: the job does not run any more, make no new calls
 	end   context.CancelFunc
 }
 
-// presences are those of all jobs that this process works on.
+// presences are those at jobs that run, as far as this process knows.
 type presences struct {
 	mu   sync.Mutex
 	jobs map[string]*presence
 }
 
-// enter takes one of the places that a job has in this process, if one is free.
-// What it returns ends when the job is found not to run any more.
-func (p *presences) enter(job string, places int) (over context.Context, entered bool) {
+// enter takes one of the places that a job has in this process: nil if none is free.
+func (p *presences) enter(job string, places int) *presence {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	here := p.jobs[job]
 	if here == nil {
-		here = &presence{}
+		here = &presence{job: job}
+		here.over, here.end = context.WithCancel(context.Background())
 		p.jobs[job] = here
 	}
 	if here.slots >= places {
-		return nil, false
+		return nil
 	}
-	if here.slots++; here.over == nil || here.over.Err() != nil { // those who are about to leave have theirs
-		here.over, here.end = context.WithCancel(context.Background())
-	}
-	return here.over, true
+	here.slots++
+	return here
 }
 
-func (p *presences) leave(job string) {
+func (p *presences) leave(here *presence) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if here.slots--; here.slots == 0 {
+		p.close(here)
+	}
+}
+
+// dismiss lets the slots of a job end. It reports whether there were any.
+func (p *presences) dismiss(job string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	here := p.jobs[job]
-	if here.slots--; here.slots == 0 {
-		here.end()
-		delete(p.jobs, job)
+	if here != nil {
+		p.close(here)
+	}
+	return here != nil
+}
+
+func (p *presences) close(here *presence) {
+	here.end()
+	if p.jobs[here.job] == here {
+		delete(p.jobs, here.job)
 	}
 }
 
@@ -57,29 +76,11 @@ func (p *presences) mayJoin(job string, most int) bool {
 	return p.jobs[job] == nil && len(p.jobs) < most
 }
 
-// dismiss lets the slots of a job end. It reports whether it is the first to do so.
-func (p *presences) dismiss(job string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	here := p.jobs[job]
-	if here == nil || here.over.Err() != nil {
-		return false
-	}
-	here.end()
-	return true
-}
-
-// list names the jobs whose slots are to go on.
+// list names the jobs.
 func (p *presences) list() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var jobs []string
-	for job, here := range p.jobs {
-		if here.over.Err() == nil {
-			jobs = append(jobs, job)
-		}
-	}
-	return jobs
+	return slices.Collect(maps.Keys(p.jobs))
 }
 
 const watchEvery = time.Second
