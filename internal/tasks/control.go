@@ -57,7 +57,7 @@ func (c *Control) Cancel(ctx context.Context, id string) (ledger.Change, error) 
 // Settle waits until nothing of some cancelled jobs is pending, or for so long:
 // segments of living workers come back within a second and the time of a call,
 // those of workers that are gone are taken from them after the ledger's OwnerTTL.
-// It returns those jobs of which something is still pending, and is no error.
+// Jobs of which something is pending even then are returned as unsettled.
 func (c *Control) Settle(ctx context.Context, ids []string, within time.Duration) (unsettled []string, err error) {
 	const every = 100 * time.Millisecond
 	began := time.Now()

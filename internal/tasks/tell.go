@@ -73,6 +73,7 @@ func (s *slot) noteState(state ledger.State) {
 	}
 }
 
+// end tells of a job that has ended.
 func (w *Worker) end(ctx context.Context, id string, state ledger.State) {
 	log := w.log.With("job", id)
 	if err := w.ledger.Ended(ctx, id); err != nil {
