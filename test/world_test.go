@@ -130,6 +130,7 @@ type status struct {
 	Reasons                                                            map[string]int
 	CreatedAt                                                          time.Time  `json:"created_at"`
 	StartedAt                                                          *time.Time `json:"started_at"`
+	FinishedAt                                                         *time.Time `json:"finished_at"`
 }
 
 func (w *world) status(id string) status {

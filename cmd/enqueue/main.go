@@ -48,6 +48,9 @@ type commands struct {
 	List    listCommand    `cmd:"" help:"List jobs, the newest first."`
 	Results resultsCommand `cmd:"" help:"List what became of each target."`
 	Resend  resendCommand  `cmd:"" help:"Make a new job for those targets of a job that were not reached; prints its id."`
+	Pause   pauseCommand   `cmd:"" help:"Let no more calls begin for a job, until it is resumed."`
+	Resume  resumeCommand  `cmd:"" help:"Let a paused job go on."`
+	Cancel  cancelCommand  `cmd:"" help:"End a job: what is not sent yet is cancelled."`
 	Delete  deleteCommand  `cmd:"" help:"Remove the record of a job that has ended or is still scheduled."`
 
 	Rejected rejectedCommand `cmd:"" help:"List raw queue payloads that were no valid jobs."`

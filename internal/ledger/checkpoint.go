@@ -67,6 +67,8 @@ func (s *Segment) Commit(ctx context.Context, tally Tally, updates ...Update) (S
 	state, err := s.send(ctx, &cp)
 	if err != nil {
 		s.broken = err
+	} else {
+		s.state = state
 	}
 	return state, err
 }

@@ -2,6 +2,8 @@ package ledger
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,7 +80,7 @@ func TestFencedCommitChangesNothing(t *testing.T) {
 		l := newLedger(t, client)
 		job := sealed(t, l, Spec{}, 2)
 		for name, lose := range map[string]func(s *Segment){
-			"freed":    func(s *Segment) { _ = l.Free(t.Context(), "j", s.Name, s.claim) },
+			"freed":    func(s *Segment) { _, _ = l.Free(t.Context(), "j", s.Name, s.claim) },
 			"released": func(s *Segment) { release(t, s) },
 		} {
 			old := claimed(t, l, job)
@@ -149,7 +151,7 @@ func TestFinishOfACancelledJob(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		l := newLedger(t, client)
 		s := claimed(t, l, sealed(t, l, Spec{}, 1))
-		client.HSet(t.Context(), l.keys("j").job, "state", string(StateCancelled))
+		must[Change](t)(l.Cancel(t.Context(), "j"))
 		state := commit(t, s, to(Cancelled, 0))
 		if job := read(t, l, "j"); state != StateCancelled || job.State != StateCancelled || job.Finished.IsZero() {
 			t.Errorf("%q, %q, finished %v", state, job.State, job.Finished)
@@ -166,13 +168,13 @@ func TestRetention(t *testing.T) {
 		commit(t, put, to(Sent, 0))
 		late := claimed(t, l, job) // the same, but found out after the end
 		commit(t, late, to(Sent, 0))
-		if err := l.Free(t.Context(), "j", put.Name, put.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", put.Name, put.claim); err != nil {
 			t.Fatal(err)
 		}
 		if state := commit(t, claimed(t, l, job), to(Sent, 0)); state != StateFinished {
 			t.Fatalf("state %s", state)
 		}
-		if err := l.Free(t.Context(), "j", late.Name, late.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", late.Name, late.claim); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the job is gone", func() bool {
@@ -203,7 +205,7 @@ func TestSettledSegmentPutBack(t *testing.T) {
 		s := claimed(t, l, job)
 		commit(t, s, to(Sent, 0))
 		claimed(t, l, job)
-		if err := l.Free(t.Context(), "j", s.Name, s.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", s.Name, s.claim); err != nil {
 			t.Fatal(err)
 		}
 		s = claimed(t, l, job)
@@ -221,7 +223,7 @@ func TestSettledSegmentPutBack(t *testing.T) {
 }
 
 func TestScriptsUseDeclaredKeysOnly(t *testing.T) {
-	for name := range scriptFiles() {
+	for _, name := range append(slices.Collect(maps.Keys(scriptFiles())), "end.lua") {
 		text := string(must[[]byte](t)(scripts.ReadFile(name)))
 		for call := range strings.SplitSeq(text, "redis.call(") {
 			command, rest, ok := strings.Cut(strings.TrimPrefix(call, "'"), "'")

@@ -1,4 +1,4 @@
--- Claims the next due segment of a running job. Repeating a call with the same claim gives the same segment.
+-- Claims the next due segment of a running job whose time has not passed. Repeating a call with the same claim gives the same segment.
 -- KEYS[1] job  KEYS[2] free  KEYS[3] held  KEYS[4] names  KEYS[5] out  KEYS[6] log
 -- ARGV[1] claim: the fencing token, "owner/number"
 -- ARGV[2] when the job was created: under its id there may be another by now
@@ -16,9 +16,9 @@ if not segment then
   if state ~= 'running' then return {state} end
   local t = redis.call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
-  local upto, expires = now, tonumber(redis.call('HGET', KEYS[1], 'expires_at') or 0)
-  if expires > 0 and expires <= now then upto = '+inf' end -- nothing left to wait for
-  segment = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', upto, 'LIMIT', 0, 1)[1]
+  local expires = redis.call('HGET', KEYS[1], 'expires_at')
+  if expires and tonumber(expires) <= now then return {state} end -- settle.lua ends what is left
+  segment = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1)[1]
   if not segment then return {state} end
   redis.call('ZREM', KEYS[2], segment)
   redis.call('HSET', KEYS[3], segment, ARGV[1])

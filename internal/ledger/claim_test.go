@@ -161,22 +161,23 @@ func TestReleaseDelays(t *testing.T) {
 	})
 }
 
-// When the time of a job is over there is nothing left to wait for.
-func TestExpiredJobHandsOutDelayedSegments(t *testing.T) {
+// When the time of a job is over, by Redis's clock, nobody gets anything of it.
+func TestExpiredJobHandsOutNothing(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		l := newLedger(t, client)
-		at := serverTime(t, client).Add(50 * time.Millisecond).Truncate(time.Millisecond)
-		job := sealed(t, l, Spec{ExpiresAt: at}, 1)
-		if err := claimed(t, l, job).Release(t.Context(), time.Hour.Milliseconds()); err != nil {
-			t.Fatal(err)
+		at := serverTime(t, client).Add(time.Hour).Truncate(time.Millisecond)
+		job := sealed(t, l, Spec{ExpiresAt: at}, 1, 1)
+		token := l.Token()
+		if s, _, err := l.Claim(t.Context(), job, token); s == nil || err != nil {
+			t.Fatal(s, err)
 		}
-		eventually(t, "the segment is due", func() bool {
-			s, _, err := l.Claim(t.Context(), job, l.Token())
-			if s != nil && serverTime(t, client).Before(at) {
-				t.Error("claimed before the job had expired")
-			}
-			return s != nil || err != nil
-		})
+		client.HSet(t.Context(), l.keys("j").job, "expires_at", serverTime(t, client).UnixMilli()) // its time is over
+		if s, state, err := l.Claim(t.Context(), job, l.Token()); s != nil || state != StateRunning || err != nil {
+			t.Errorf("%v, %q, %v", s, state, err)
+		}
+		if s, _, err := l.Claim(t.Context(), job, token); s == nil || err != nil {
+			t.Errorf("a claim from before, repeated: %v, %v", s, err)
+		}
 		if !job.Expired(at) || job.Expired(at.Add(-1)) || (Job{}).Expired(at) {
 			t.Error("Expired tells the wrong time")
 		}
@@ -204,13 +205,13 @@ func TestReleaseAfterLosingTheClaim(t *testing.T) {
 		l := newLedger(t, client)
 		job := sealed(t, l, Spec{}, 1)
 		old := claimed(t, l, job)
-		if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
 			t.Fatal(err)
 		}
 		fresh := claimed(t, l, job)
 		before := dump(t, client)
 		release(t, old)
-		if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+		if _, err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(before, dump(t, client)); diff != "" {

@@ -89,7 +89,7 @@ func life(t *testing.T, client redis.UniversalClient) {
 	if len(active) != 2 || len(active[0].Abandoned(alive)) != 1 {
 		t.Errorf("active: %+v", active)
 	}
-	if err := l.Free(ctx, "a", old.Name, old.claim); err != nil {
+	if _, err := l.Free(ctx, "a", old.Name, old.claim); err != nil {
 		t.Error(err)
 	}
 	if n := must[int](t)(old.Late(ctx, []int32{0}, 1)); n != 1 {
@@ -103,6 +103,17 @@ func life(t *testing.T, client redis.UniversalClient) {
 		release(t, s)
 	}
 	counts(t, l, "a")
+	sealed(t, l, Spec{ID: "d"}, 1, 2)
+	must[Change](t)(l.Cancel(ctx, "d"))
+	if done := must[Settled](t)(l.Settle(ctx, "d")); !done.Ended {
+		t.Errorf("settled: %+v", done)
+	}
+	if states := must[map[string]State](t)(l.StatesOf(ctx, []string{"a", "d"})); states["d"] != StateCancelled || len(states) != 2 {
+		t.Errorf("states: %v", states)
+	}
+	if err := l.Delete(ctx, "d"); err != nil {
+		t.Error(err)
+	}
 	if n := len(rows(t, l, "a")); n != 4 {
 		t.Errorf("%d rows", n)
 	}

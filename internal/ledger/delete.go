@@ -16,6 +16,9 @@ var (
 	// ErrHeld: the job has ended, but a worker has not let go of it yet. That
 	// passes by itself, within the time that one call may take.
 	ErrHeld = errors.New("a worker is still at work on it")
+	// ErrUnsettled: the job is cancelled, but some of its targets are pending: they
+	// will be cancelled by a worker, or when it is cancelled once more.
+	ErrUnsettled = errors.New("not all of its targets are cancelled yet: cancel it again, or let a worker do it")
 )
 
 var deleteScript = script("delete.lua")
@@ -25,8 +28,8 @@ var deleteScript = script("delete.lua")
 // scheduled or still loading. Its id may then be used again. Slot tokens that
 // are left of it are spare ones.
 //
-// ErrNotFound where there is no such job; ErrActive and ErrHeld where it
-// stays, and nothing has changed.
+// ErrNotFound where there is no such job; ErrActive, ErrHeld and ErrUnsettled
+// where it stays, and nothing has changed.
 func (l *Ledger) Delete(ctx context.Context, id string) error {
 	alive, err := l.Alive(ctx)
 	if err != nil {
@@ -58,6 +61,8 @@ func (l *Ledger) Delete(ctx context.Context, id string) error {
 		return nil
 	case "held":
 		return fmt.Errorf("ledger: delete: job %q: %w", id, ErrHeld)
+	case "unsettled":
+		return fmt.Errorf("ledger: delete: job %q: %w", id, ErrUnsettled)
 	case "":
 		return fmt.Errorf("ledger: delete: job %q: %w", id, ErrNotFound)
 	default:

@@ -2,8 +2,9 @@
 -- KEYS[1] job  KEYS[2] doc  KEYS[3] names  KEYS[4] free  KEYS[5] held  KEYS[6] out  KEYS[7] log
 -- KEYS[8] staged segments of the load that made the job
 -- ARGV: owners that are alive. What others hold, nobody works on any more.
--- Answers 'deleted', 'held', the state of a job that has not ended, or '' where there is none.
-local state = redis.call('HGET', KEYS[1], 'state')
+-- Answers 'deleted', 'held', 'unsettled' for a cancelled job with targets that are pending, the state of a job that has not ended, or '' where there is none.
+local job = redis.call('HMGET', KEYS[1], 'state', 'finished')
+local state = job[1]
 if not state then return '' end
 if state ~= 'finished' and state ~= 'cancelled' and state ~= 'scheduled' and state ~= 'loading' then return state end
 local alive = {}
@@ -14,5 +15,6 @@ for i = 1, #held, 2 do
   local owner = string.match(held[i + 1], '^(.*)/')
   if owner and alive[owner] then return 'held' end
 end
+if state == 'cancelled' and not job[2] then return 'unsettled' end
 for i = 1, 8 do redis.call('UNLINK', KEYS[i]) end
 return 'deleted'

@@ -47,7 +47,8 @@ func TestDelete(t *testing.T) {
 		},
 		"cancelled": func(t *testing.T, l *Ledger) Spec {
 			sealed(t, l, Spec{}, 2)
-			l.client.HSet(t.Context(), l.keys("j").job, "state", string(StateCancelled))
+			must[Change](t)(l.Cancel(t.Context(), "j"))
+			must[Settled](t)(l.Settle(t.Context(), "j"))
 			return Spec{}
 		},
 		"scheduled": func(t *testing.T, l *Ledger) Spec {
@@ -129,6 +130,10 @@ func TestDeleteRefuses(t *testing.T) {
 		refused(ErrHeld, `job "j"`)
 		release(t, s)
 		deleted(t, l, "j")
+
+		sealed(t, l, Spec{}, 1)
+		must[Change](t)(l.Cancel(t.Context(), "j"))
+		refused(ErrUnsettled, `job "j"`)
 	})
 }
 
@@ -139,7 +144,7 @@ func TestDeletedJobIsFenced(t *testing.T) {
 		l, dead := newLedger(t, client), newLedger(t, client)
 		old := claimed(t, dead, sealed(t, l, Spec{}, 1))
 		commit(t, old, to(InFlight, 0))
-		client.HSet(t.Context(), l.keys("j").job, "state", string(StateCancelled))
+		client.HSet(t.Context(), l.keys("j").job, "state", string(StateCancelled), "finished", 1)
 		deleted(t, l, "j")
 		for _, again := range []bool{false, true} {
 			if again {
@@ -153,7 +158,7 @@ func TestDeletedJobIsFenced(t *testing.T) {
 				t.Errorf("late: %d, %v", n, err)
 			}
 			release(t, old)
-			if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+			if _, err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
 				t.Error(err)
 			}
 			if after := fmt.Sprint(dump(t, client)); after != before {

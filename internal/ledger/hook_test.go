@@ -90,7 +90,7 @@ func scriptFiles() map[string]*redis.Script {
 	return map[string]*redis.Script{
 		"beat.lua": beatScript, "seal.lua": sealScript, "start.lua": startScript, "claim.lua": claimScript,
 		"checkpoint.lua": checkpointScript, "release.lua": releaseScript, "late.lua": lateScript, "drop.lua": dropScript,
-		"delete.lua": deleteScript,
+		"delete.lua": deleteScript, "settle.lua": settleScript, "control.lua": controlScript,
 	}
 }
 

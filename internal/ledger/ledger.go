@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,19 +110,26 @@ var (
 	sealScript       = script("seal.lua")
 	startScript      = script("start.lua")
 	claimScript      = script("claim.lua")
-	checkpointScript = script("checkpoint.lua")
+	checkpointScript = script("end.lua", "checkpoint.lua")
+	settleScript     = script("end.lua", "settle.lua")
+	controlScript    = script("control.lua")
 	releaseScript    = script("release.lua")
 	lateScript       = script("late.lua")
 	dropScript       = script("drop.lua")
 	learnScript      = script("learn.lua")
 )
 
-func script(name string) *redis.Script {
-	text, err := scripts.ReadFile(name)
-	if err != nil {
-		panic(err) // the file is embedded under this name
+// script is that of one file, or of several, one behind the other.
+func script(files ...string) *redis.Script {
+	var all strings.Builder
+	for _, name := range files {
+		text, err := scripts.ReadFile(name)
+		if err != nil {
+			panic(err) // the file is embedded under this name
+		}
+		all.Write(text)
 	}
-	return redis.NewScript(string(text))
+	return redis.NewScript(all.String())
 }
 
 // jobKeys are the keys of one job. Absent ones cost nothing: free and held go

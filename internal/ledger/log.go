@@ -15,7 +15,7 @@ import (
 // Everything a result row says beyond the outcome stands here.
 type Entry struct {
 	Code     Code
-	Attempts int       // calls these targets have been in, this one included
+	Attempts int       // calls these targets have been in, this one included; -1-n = n more than each had before
 	Index    []int32   // targets, ascending
 	Detail   string    // the API's or the network's own words, at most 1 KiB
 	IDs      []string  // the vendor's message ids in the order of Index; nil where not kept
@@ -134,6 +134,14 @@ func parseEntry(raw jsontext.Value) (Entry, error) {
 	return e, nil
 }
 
+// attempts is how many calls a target has been in that had been in so many before.
+func (e Entry) attempts(before int) int {
+	if e.Attempts < 0 {
+		return before - 1 - e.Attempts
+	}
+	return e.Attempts
+}
+
 // Try is what is known of a target's earlier attempts.
 type Try struct {
 	Attempts   int           // calls it has been in that count as attempts
@@ -166,5 +174,5 @@ func (t *Try) add(e Entry) {
 		}
 		t.LastFailed = e.At
 	}
-	t.Attempts = e.Attempts
+	t.Attempts = e.attempts(t.Attempts)
 }

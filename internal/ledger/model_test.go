@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,6 +23,7 @@ type model struct {
 	rows   []Row
 	resent int64
 	calls  int64
+	state  State // as it was asked for
 }
 
 // plan is one commit of a batch: what to do with which of its targets.
@@ -37,7 +39,7 @@ type batch struct {
 }
 
 func newModel(total int) *model {
-	m := &model{codes: make([]Code, total)}
+	m := &model{codes: make([]Code, total), state: StateRunning}
 	for i := range total {
 		m.rows = append(m.rows, Row{Target: fmt.Sprintf("u%d", i), Outcome: OutcomePending})
 	}
@@ -98,7 +100,7 @@ func (m *model) apply(base int32, u Update) {
 
 // job is what the model says of the counts.
 func (m *model) job() Job {
-	job := Job{State: StateRunning, Total: int64(len(m.codes)), Resent: m.resent, Calls: m.calls, Reasons: map[string]int64{}}
+	job := Job{State: m.state, Total: int64(len(m.codes)), Resent: m.resent, Calls: m.calls, Reasons: map[string]int64{}}
 	count := map[Outcome]int64{}
 	for _, c := range m.codes {
 		count[c.Outcome()]++
@@ -108,15 +110,35 @@ func (m *model) job() Job {
 	}
 	job.Pending, job.Sent, job.Failed = count[OutcomePending], count[OutcomeSent], count[OutcomeFailed]
 	job.Unknown, job.Cancelled = count[OutcomeUnknown], count[OutcomeCancelled]
-	if job.Pending == 0 {
+	if job.Pending == 0 && m.state != StateCancelled {
 		job.State = StateFinished
 	}
 	return job
 }
 
+// settle is what Settle does to a cancelled job that nobody holds.
+func (m *model) settle() {
+	for i, old := range m.codes {
+		row := &m.rows[i]
+		switch {
+		case old.final():
+			continue
+		case old == InFlight:
+			m.codes[i], row.Detail = AnswerLost, "the worker ended before it had recorded the answer"
+			row.Attempts++
+		case old == Lost || old == Doubtful:
+			m.codes[i], row.Detail = AnswerLost, "the job was cancelled before it could be sent again"
+		default:
+			m.codes[i], row.Detail = Cancelled, "the job was cancelled"
+		}
+		row.Outcome, row.Reason = m.codes[i].Outcome(), m.codes[i].Reason()
+	}
+}
+
 // Whatever becomes of the targets, in whatever order, from however many batches,
-// whoever dies in between and whichever reply is lost: the ledger says the same
-// as the model, and at no moment do its counts disagree with its outcomes.
+// whoever dies in between and whichever reply is lost, and whenever the job is
+// paused, resumed or cancelled: the ledger says the same as the model, and at no
+// moment do its counts disagree with its outcomes.
 func TestCountsFollowOutcomes(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		var calls atomic.Int64
@@ -140,10 +162,14 @@ func checkModel(t *testing.T, l *Ledger) {
 		job := sealed(t, l, Spec{ID: id}, counts...)
 		m := newModel(int(job.Total))
 		for range rapid.IntRange(1, 5).Draw(rt, "rounds") {
-			if m.job().State == StateFinished {
+			if m.job().State.Ended() {
 				break
 			}
 			round(t, rt, l, job, m, len(counts))
+			if m.state == StateCancelled {
+				must[Settled](t)(l.Settle(t.Context(), id))
+				m.settle()
+			}
 			compare(rt, l, id, m)
 			if rt.Failed() {
 				return
@@ -157,10 +183,14 @@ func round(t *testing.T, rt *rapid.T, l *Ledger, job Job, m *model, segments int
 	var held []*Segment
 	var all sync.WaitGroup
 	errs := make(chan error, 100)
+	order(t, rt, l, job.ID, m)
 	for range segments {
 		s, _, err := l.Claim(t.Context(), job, l.Token())
 		if err != nil {
 			rt.Fatal(err)
+		}
+		if s != nil != (m.state == StateRunning) && len(held) == 0 {
+			rt.Errorf("claimed of a job that is %s: %v", m.state, s)
 		}
 		if s == nil {
 			break
@@ -196,11 +226,21 @@ func round(t *testing.T, rt *rapid.T, l *Ledger, job Job, m *model, segments int
 			}
 		})
 	}
+	if len(held) > 0 { // at any moment between the commits
+		order(t, rt, l, job.ID, m)
+		all.Go(func() {
+			for range 3 { // of what nobody holds; nothing, unless it is cancelled
+				if _, err := l.Settle(t.Context(), job.ID); err != nil {
+					errs <- err
+				}
+			}
+		})
+	}
 	all.Wait()
 	for _, s := range held {
 		var err error
 		if rapid.Bool().Draw(rt, "dies") {
-			err = l.Free(t.Context(), job.ID, s.Name, s.claim)
+			_, err = l.Free(t.Context(), job.ID, s.Name, s.claim)
 		} else {
 			err = s.Release(t.Context(), 0)
 		}
@@ -214,6 +254,30 @@ func round(t *testing.T, rt *rapid.T, l *Ledger, job Job, m *model, segments int
 	}
 }
 
+// order pauses, resumes or cancels a job, or leaves it alone.
+func order(t *testing.T, rt *rapid.T, l *Ledger, id string, m *model) {
+	if m.job().State.Ended() {
+		return
+	}
+	orders := map[State]func(context.Context, string) (Change, error){
+		StatePaused: l.Pause, StateRunning: l.Resume, StateCancelled: l.Cancel, "": nil,
+	}
+	wanted := rapid.SampledFrom([]State{"", "", StatePaused, StateRunning, StateRunning, StateRunning, StateCancelled}).Draw(rt, "order")
+	give := orders[wanted]
+	if give == nil {
+		return
+	}
+	change, err := give(t.Context(), id)
+	var ended *StateError
+	if errors.As(err, &ended) && ended.State == StateFinished {
+		return // by the commits that are under way
+	}
+	if err != nil || change.Is != wanted {
+		rt.Errorf("%s: %+v, %v", wanted, change, err)
+	}
+	m.state = wanted
+}
+
 func compare(t *rapid.T, l *Ledger, id string, m *model) {
 	got, err := l.Job(t.Context(), id)
 	if err != nil {
@@ -221,7 +285,7 @@ func compare(t *rapid.T, l *Ledger, id string, m *model) {
 	}
 	want := m.job()
 	want.Spec, want.Created, want.Started, want.Finished = got.Spec, got.Created, got.Started, got.Finished
-	if got.Finished.IsZero() == (want.State == StateFinished) {
+	if got.Finished.IsZero() == (want.Pending == 0) {
 		t.Errorf("%s, finished at %v", want.State, got.Finished)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

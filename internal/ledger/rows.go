@@ -136,7 +136,7 @@ func describe(rows []Row, e Entry) error {
 			return fmt.Errorf("ledger: log names target %d of %d", i, len(rows))
 		}
 		row := &rows[i]
-		row.Attempts, row.Detail, row.At = e.Attempts, e.Detail, e.At
+		row.Attempts, row.Detail, row.At = e.attempts(row.Attempts), e.Detail, e.At
 		if n < len(e.IDs) {
 			row.MessageID = e.IDs[n]
 		}

@@ -25,11 +25,13 @@ type Segment struct {
 	codes  []Code
 	tries  []Try // nil until a target was tried and is pending again
 	seq    int   // of the last checkpoint
+	state  State // of the job, as far as it was told
 	broken error // why nothing more is recorded
 }
 
 // Claim takes the next due segment of a running job, or nil where none is due.
-// The state says why: a job that is not running has nothing to claim.
+// The state says why: a job that is not running has nothing to claim, nor has one
+// whose time has passed.
 // Repeat a failed call with the same token (see Token): it may have succeeded.
 func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, State, error) {
 	k := l.keys(job.ID)
@@ -46,18 +48,23 @@ func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, St
 		l.open.Delete(token)
 		return nil, State(reply[0]), nil
 	}
-	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token}
+	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token, state: State(reply[0])}
 	if err := s.read(reply); err != nil {
 		l.open.Delete(token)
 		// Claimed it is: it is put off, so that the job's other segments are delivered.
 		return nil, "", errors.Join(fmt.Errorf("ledger: claim: job %q: %w: %w", job.ID, ErrDamaged, err),
-			l.release(ctx, job.ID, s.Name, token, damagedDelay, ""))
+			l.putOff(ctx, job.ID, s.Name, token))
 	}
 	return s, State(reply[0]), nil
 }
 
 // damagedDelay is how long, in ms, a segment rests that cannot be read.
 const damagedDelay = "600000"
+
+func (l *Ledger) putOff(ctx context.Context, id, segment, claim string) error {
+	_, err := l.release(ctx, id, segment, claim, damagedDelay, "")
+	return err
+}
 
 // read takes over what claim.lua has answered.
 func (s *Segment) read(reply []string) (err error) {
@@ -122,6 +129,10 @@ func (s *Segment) Pending(yield func(i int32, c Code, try Try)) {
 	}
 }
 
+// JobState is the state of the job when Redis has last answered a claim or a
+// commit of the segment.
+func (s *Segment) JobState() State { return s.state }
+
 // Untouched reports whether no target was ever in a call.
 func (s *Segment) Untouched() bool {
 	return s.tries == nil && !slices.ContainsFunc(s.codes, func(c Code) bool { return c != Fresh })
@@ -141,19 +152,18 @@ func (s *Segment) Release(ctx context.Context, delayMS int64) error {
 	if s.PendingCount() > 0 || s.broken != nil {
 		delay = strconv.FormatInt(max(delayMS, 0), 10)
 	}
-	err := s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, strconv.Itoa(s.seq))
+	_, err := s.ledger.release(ctx, s.JobID, s.Name, s.claim, delay, strconv.Itoa(s.seq))
 	if err == nil {
 		s.ledger.open.Delete(s.claim)
 	}
 	return err
 }
 
-func (l *Ledger) release(ctx context.Context, id, segment, claim, delay, last string) error {
+// release reports whether the claim was still held.
+func (l *Ledger) release(ctx context.Context, id, segment, claim, delay, last string) (held bool, err error) {
 	k := l.keys(id)
-	if err := releaseScript.Run(ctx, l.client, []string{k.held, k.free, k.job}, segment, claim, delay, last).Err(); err != nil {
-		return fmt.Errorf("ledger: release: %w", err)
-	}
-	return nil
+	n, err := releaseScript.Run(ctx, l.client, []string{k.held, k.free, k.job}, segment, claim, delay, last).Int()
+	return n == 1, wrap("release", err)
 }
 
 // Late reports targets of a call that was answered with success after the

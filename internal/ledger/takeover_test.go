@@ -24,7 +24,7 @@ func orphaned(t *testing.T, client redis.UniversalClient, live *Ledger, updates 
 	alive := must[[]string](t)(live.Beat(t.Context()))
 	for _, p := range must[[]Progress](t)(live.Active(t.Context())) {
 		for segment, claim := range p.Abandoned(alive) {
-			if err := live.Free(t.Context(), p.Job.ID, segment, claim); err != nil {
+			if _, err := live.Free(t.Context(), p.Job.ID, segment, claim); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -190,7 +190,7 @@ func TestLate(t *testing.T) {
 				for _, u := range tt.made {
 					commit(t, old, u)
 				}
-				if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+				if _, err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
 					t.Fatal(err)
 				}
 				if tt.taken {
@@ -228,7 +228,7 @@ func TestLateSettlesTheJob(t *testing.T) {
 		old := claimed(t, l, job)
 		commit(t, old, to(InFlight, 0, 1))
 		for range 2 { // the second owner dies before it has settled anything
-			if err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
+			if _, err := l.Free(t.Context(), "j", old.Name, old.claim); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := old.Late(t.Context(), []int32{0, 1}, 1); err != nil {

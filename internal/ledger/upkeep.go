@@ -45,7 +45,7 @@ func (l *Ledger) Active(ctx context.Context) ([]Progress, error) {
 			continue
 		}
 		p := reads[i].progress(id, tokens[id])
-		if p.Job.State.Ended() && p.Job.Pending == 0 {
+		if !p.Job.Finished.IsZero() { // a cancelled job is not, while targets are pending
 			ended = append(ended, id)
 			continue
 		}
@@ -66,7 +66,7 @@ func longAgo(score float64) bool { return time.Since(time.UnixMilli(int64(score)
 
 type progressRead struct {
 	job, held *redis.MapStringStringCmd
-	due, free *redis.IntCmd
+	due       *redis.IntCmd
 }
 
 // readProgress asks for all that Active tells, in one round trip.
@@ -79,7 +79,6 @@ func (l *Ledger) readProgress(ctx context.Context, entries []redis.Z) (reads []p
 			k := l.keys(e.Member.(string))
 			reads[i] = progressRead{
 				job: p.HGetAll(ctx, k.job), held: p.HGetAll(ctx, k.held), due: p.ZCount(ctx, k.free, "-inf", now),
-				free: p.ZCard(ctx, k.free),
 			}
 		}
 		tokensAt = p.HGetAll(ctx, l.tokensKey())
@@ -93,9 +92,6 @@ func (l *Ledger) readProgress(ctx context.Context, entries []redis.Z) (reads []p
 
 func (r progressRead) progress(id, tokensAt string) Progress {
 	p := Progress{Job: parseJob(id, r.job.Val()), Due: int(r.due.Val()), Held: map[string]string{}}
-	if p.Job.Expired(time.Now()) {
-		p.Due = int(r.free.Val())
-	}
 	for segment, claim := range r.held.Val() {
 		if !strings.HasSuffix(segment, "#") {
 			p.Held[segment] = claim
@@ -137,6 +133,39 @@ func (l *Ledger) Ended(ctx context.Context, id string) error {
 	return l.forget(ctx, []string{id}, []string{id})
 }
 
+// Progress reads the progress of one job. ErrNotFound where there is none.
+func (l *Ledger) Progress(ctx context.Context, id string) (Progress, error) {
+	reads, tokens, err := l.readProgress(ctx, []redis.Z{{Member: id}})
+	if err != nil {
+		return Progress{}, err
+	}
+	if len(reads[0].job.Val()) == 0 {
+		return Progress{}, fmt.Errorf("ledger: progress: job %q: %w", id, ErrNotFound)
+	}
+	return reads[0].progress(id, tokens[id]), nil
+}
+
+// StatesOf reads the states of jobs, in one round trip. Those that are gone have none.
+func (l *Ledger) StatesOf(ctx context.Context, ids []string) (map[string]State, error) {
+	reads := make([]*redis.SliceCmd, len(ids))
+	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			reads[i] = p.HMGet(ctx, l.keys(id).job, "state")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, wrap("states", err)
+	}
+	states := make(map[string]State, len(ids))
+	for i, id := range ids {
+		if state, there := reads[i].Val()[0].(string); there {
+			states[id] = State(state)
+		}
+	}
+	return states, nil
+}
+
 // Start lets a scheduled job run if its time has come by Redis's clock.
 func (l *Ledger) Start(ctx context.Context, id string) (started bool, err error) {
 	n, err := startScript.Run(ctx, l.client, []string{l.keys(id).job}).Int()
@@ -149,8 +178,9 @@ func (l *Ledger) NoteTokens(ctx context.Context, id string, at time.Time) error 
 }
 
 // Free takes a segment from an owner that is gone, so that it can be claimed
-// at once. Nothing happens where the claim has changed meanwhile.
-func (l *Ledger) Free(ctx context.Context, id, segment, claim string) error {
+// at once. Nothing happens where the claim has changed meanwhile; then freed is
+// false.
+func (l *Ledger) Free(ctx context.Context, id, segment, claim string) (freed bool, err error) {
 	return l.release(ctx, id, segment, claim, "0", "")
 }
 

@@ -30,6 +30,7 @@ type slot struct {
 	job      ledger.Job
 	document Document
 	dispatch *dispatcher
+	over     context.Context // ended: the job does not run any more
 	stop     context.Context // ended: make no new calls
 	log      *slog.Logger
 	once     sync.Once // for what is said of a job's end
@@ -43,10 +44,11 @@ func (w *Worker) handle(ctx context.Context, task *asynq.Task) error {
 
 // work is a slot's time at a job.
 func (w *Worker) work(ctx context.Context, id string) error {
-	if !w.enter(id) {
+	here := w.present.enter(id, w.slotsPerJob())
+	if here == nil {
 		return nil // more would take the job's segments from other workers
 	}
-	defer w.leave(id)
+	defer w.present.leave(here)
 	job, err := w.ledger.Job(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && job.State != ledger.StateRunning {
 		return nil // a spare token
@@ -69,16 +71,17 @@ func (w *Worker) work(ctx context.Context, id string) error {
 	stop, cancel := context.WithTimeout(ctx, longestStay)
 	defer cancel()
 	defer context.AfterFunc(w.draining, cancel)()
+	defer context.AfterFunc(here.over, cancel)()
 	go w.endSlice(stop, cancel, job.Urgent)
 	s := &slot{
-		Worker: w, job: job, document: document, dispatch: w.bulk, stop: stop,
+		Worker: w, job: job, document: document, dispatch: w.bulk, over: here.over, stop: stop,
 		log: w.log.With("job", id),
 	}
 	if job.Urgent {
 		s.dispatch = w.urgent
 	}
 	// A token that asynq has taken away is not ours to put back: it comes back by itself.
-	if left := s.turn(); left && ctx.Err() == nil {
+	if left := s.turn(); left && ctx.Err() == nil && here.over.Err() == nil {
 		return w.queue.PutTokens(context.WithoutCancel(ctx), id, job.Urgent, 1)
 	}
 	return nil
@@ -87,32 +90,6 @@ func (w *Worker) work(ctx context.Context, id string) error {
 // slotsPerJob is how many slots of one process a job can use: as many as fill
 // its calls in flight, and one more that is between two segments.
 func (w *Worker) slotsPerJob() int { return (w.cfg.Concurrency+window-1)/window + 1 }
-
-// enter takes one of the places that a job has in this process, if one is free.
-func (w *Worker) enter(job string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.working[job] >= w.slotsPerJob() {
-		return false
-	}
-	w.working[job]++
-	return true
-}
-
-// mayJoin reports whether the worker has no slot at a job, and few enough elsewhere.
-func (w *Worker) mayJoin(job string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.working[job] == 0 && len(w.working) < bulkSlots
-}
-
-func (w *Worker) leave(job string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.working[job]--; w.working[job] == 0 {
-		delete(w.working, job)
-	}
-}
 
 // endSlice ends a slot's time when a slice is over and others wait for slots.
 func (w *Worker) endSlice(stop context.Context, end context.CancelFunc, urgent bool) {
@@ -132,9 +109,13 @@ func (w *Worker) endSlice(stop context.Context, end context.CancelFunc, urgent b
 }
 
 // turn claims and delivers segments until none is due or the slot's time is
-// over; then it reports that there may be more.
+// over; then it reports that there may be more. Of a job whose own time is over
+// nothing is to be delivered.
 func (s *slot) turn() (left bool) {
 	for s.stop.Err() == nil {
+		if s.job.Expired(time.Now()) {
+			return false
+		}
 		segment, err := s.claim()
 		if err != nil {
 			s.log.Error("no segment could be claimed", "error", err)
@@ -163,26 +144,38 @@ func (s *slot) claim() (*ledger.Segment, error) {
 	}
 }
 
-// deliver sends the pending targets of a segment and releases it.
+// deliver sends the pending targets of a segment and releases it. Where no more
+// is to be sent, it ends what is left.
 func (s *slot) deliver(segment *ledger.Segment) {
 	delay := time.Duration(0)
-	defer func() { s.release(segment, delay) }() // in a panic, too
+	defer func() { // in a panic, too
+		s.release(segment, delay)
+		s.conclude(segment.JobState())
+	}()
 	todo, err := s.takeOver(segment)
 	if err != nil {
 		s.log.Warn("a segment's claim is lost, others go on with it", "segment", segment.Name, "error", err)
 		return
 	}
 	c, err := newCampaign(s.document, s.inForce.Load())
-	switch {
-	case s.job.Expired(time.Now()):
-	case err != nil:
+	if err != nil {
 		s.unfit(segment, err)
 		delay = putOff
-	default:
-		delay = newDelivery(s, segment, &c, todo).run()
+		return
 	}
-	if s.job.Expired(time.Now()) {
-		s.expire(segment)
+	delay = newDelivery(s, segment, &c, todo).run()
+}
+
+// conclude follows a segment's release: where the job was cancelled or its time
+// has passed, what is left of it is ended, and where it does not run any more, so
+// do the other slots.
+func (s *slot) conclude(state ledger.State) {
+	s.heed(s.job.ID, state)
+	if state != ledger.StateCancelled && s.over.Err() == nil && !s.job.Expired(time.Now()) {
+		return
+	}
+	if _, err := s.settle(s.recording, s.job); err != nil {
+		s.log.Warn("the sweeper will end what is left of a job", "error", err)
 	}
 }
 
@@ -193,28 +186,6 @@ const putOff = time.Minute
 func (s *slot) unfit(segment *ledger.Segment, err error) {
 	s.metrics.batches.WithLabelValues(s.job.TargetType, "unfit").Inc()
 	s.log.Error("the message leaves no room for a target in the limits of today", "segment", segment.Name, "error", err)
-}
-
-// expire ends what is still pending when the job's time is over.
-func (s *slot) expire(segment *ledger.Segment) {
-	expired := ledger.Update{Code: ledger.Expired, Detail: "expires_at passed"}
-	lost := ledger.Update{Code: ledger.AnswerLost, Detail: "expires_at passed before it could be sent again"}
-	segment.Pending(func(i int32, code ledger.Code, try ledger.Try) {
-		u := &expired
-		if (history{code: code}).lost() {
-			u = &lost // it may have been delivered
-		}
-		u.Index = append(u.Index, i)
-		u.Attempts = max(u.Attempts, try.Attempts)
-	})
-	state, err := segment.Commit(s.recording, ledger.Tally{}, expired, lost)
-	if err != nil {
-		s.log.Warn("a segment's claim is lost, others go on with it", "segment", segment.Name, "error", err)
-		return
-	}
-	s.metrics.outcome(s.job, expired)
-	s.metrics.outcome(s.job, lost)
-	s.noteState(state)
 }
 
 // release gives the segment up, come what may: repeated until Redis has

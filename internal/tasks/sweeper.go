@@ -9,10 +9,10 @@ import (
 )
 
 // sweeper keeps running jobs running, whatever was lost. Every second one
-// process of the fleet looks at all jobs that have not ended: it frees
+// process of the fleet, or two, looks at all jobs that have not ended: it frees
 // segments whose owners are gone, puts missing slot tokens back on the queue,
-// and starts jobs whose time has come. Everything it does may safely be done
-// twice.
+// starts jobs whose time has come, and ends what is left of those that were
+// cancelled or have expired. Everything it does may safely be done twice.
 type sweeper struct {
 	*Worker
 	calm    time.Time // since when Redis has answered without a break
@@ -61,8 +61,9 @@ func (s *sweeper) sweep(ctx context.Context) error {
 		s.calm = time.Now()
 	}
 	s.last = began
-	// The lock lapses before the next tick: whoever comes first then has it.
-	mine, err := s.ledger.TryLock(ctx, "sweeper", sweepEvery*9/10)
+	// The lock lapses well before the next tick, also of one who was late with it:
+	// whoever comes first then has it.
+	mine, err := s.ledger.TryLock(ctx, "sweeper", sweepEvery/2)
 	audit := began.Sub(s.audited) > auditEvery
 	if err != nil || !mine && !audit {
 		return err
@@ -105,12 +106,15 @@ func (s *sweeper) audit(ctx context.Context, active []ledger.Progress) error {
 	joins := false
 	for _, p := range active {
 		for segment, claim := range s.ledger.Forgotten(p) {
-			s.log.Warn("Redis still has a claim that was given up, its segment is free again", "job", p.Job.ID, "segment", segment)
-			if err := s.ledger.Free(ctx, p.Job.ID, segment, claim); err != nil {
+			freed, err := s.ledger.Free(ctx, p.Job.ID, segment, claim)
+			if err != nil {
 				return err
 			}
+			if freed {
+				s.log.Warn("Redis still had a claim that was given up, its segment is free again", "job", p.Job.ID, "segment", segment)
+			}
 		}
-		if !joins && p.Job.State == ledger.StateRunning && p.Due > 0 && s.mayJoin(p.Job.ID) {
+		if !joins && p.Job.State == ledger.StateRunning && p.Due > 0 && s.present.mayJoin(p.Job.ID, bulkSlots) {
 			joins = true
 			s.log.Debug("a job is joined without a token", "job", p.Job.ID)
 			s.joined.Go(func() {
@@ -125,41 +129,50 @@ func (s *sweeper) audit(ctx context.Context, active []ledger.Progress) error {
 
 // tend looks after one job.
 func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, oldest time.Time) error {
-	if p.Job.State == ledger.StateScheduled {
-		if time.Until(p.Job.SendAt) > sweepEvery {
-			return nil // Redis's clock decides, but not by more than that
+	working := len(p.Held)
+	if s.mayFree() {
+		for segment, claim := range p.Abandoned(alive) {
+			freed, err := s.ledger.Free(ctx, p.Job.ID, segment, claim)
+			if err != nil {
+				return err
+			}
+			if freed {
+				s.log.Warn("a worker is gone, its segment is free again", "job", p.Job.ID, "segment", segment)
+				working--
+				p.Due++
+			}
 		}
+	}
+	// Whether a time has come is for Redis's clock to decide; ours is not off by more than this.
+	soon := time.Now().Add(sweepEvery)
+	if p.Job.State == ledger.StateCancelled || p.Job.Expired(soon) {
+		if over, err := s.settle(ctx, p.Job); err != nil || over {
+			return err
+		}
+	}
+	switch {
+	case p.Job.State == ledger.StateScheduled && !p.Job.SendAt.After(soon):
 		started, err := s.ledger.Start(ctx, p.Job.ID)
 		if err != nil || !started {
 			return err
 		}
 		s.log.Info("a scheduled job starts", "job", p.Job.ID)
 		return s.putTokens(ctx, p.Job, maxTokens)
+	case p.Job.State == ledger.StateRunning && s.lacksTokens(p, oldest):
+		return s.putTokens(ctx, p.Job, min(p.Due, len(alive)*s.slotsPerJob()-working))
 	}
-	working := len(p.Held)
-	if s.mayFree() {
-		for segment, claim := range p.Abandoned(alive) {
-			s.log.Warn("a worker is gone, its segment is free again", "job", p.Job.ID, "segment", segment)
-			if err := s.ledger.Free(ctx, p.Job.ID, segment, claim); err != nil {
-				return err
-			}
-			working--
-			p.Due++
-		}
-	}
-	if p.Job.State != ledger.StateRunning {
-		return nil
-	}
-	// Tokens that were put on the queue before its oldest have all been taken.
-	// If the job then has due segments and too few slots, some were lost, or
-	// became fewer when there was little to do.
+	return nil
+}
+
+// lacksTokens reports whether a job may have lost slot tokens. Those that were put
+// on the queue before its oldest have all been taken: if the job then has due
+// segments and too few slots, some were lost, or became fewer when there was
+// little to do.
+func (s *sweeper) lacksTokens(p ledger.Progress, oldest time.Time) bool {
 	const settle = sweepEvery / 2 // from taking a token to claiming a segment
 	taken := p.TokensAt.Add(settle)
 	fromTomorrow := p.TokensAt.After(time.Now().Add(settle)) // by a clock that is wrong: it says nothing
-	if !fromTomorrow && (taken.After(oldest) || taken.After(time.Now())) {
-		return nil
-	}
-	return s.putTokens(ctx, p.Job, min(p.Due, len(alive)*s.slotsPerJob()-working))
+	return fromTomorrow || !taken.After(oldest) && !taken.After(time.Now())
 }
 
 // mayFree reports whether Redis has answered long enough for a living owner to

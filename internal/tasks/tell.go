@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -80,22 +81,24 @@ func (d *delivery) logCall(f *flight) {
 
 // noteState lets the index know at once of a job that this slot has finished.
 func (s *slot) noteState(state ledger.State) {
-	if state.Ended() {
-		s.once.Do(func() { s.end(state) })
+	if state == ledger.StateFinished { // a cancelled job may have targets pending: see settle
+		s.once.Do(func() { s.end(s.recording, s.job.ID, state) })
 	}
 }
 
-func (s *slot) end(state ledger.State) {
-	if err := s.ledger.Ended(s.recording, s.job.ID); err != nil {
-		s.log.Warn("the sweeper will find that the job has ended", "error", err)
+// end tells of a job that has ended.
+func (w *Worker) end(ctx context.Context, id string, state ledger.State) {
+	log := w.log.With("job", id)
+	if err := w.ledger.Ended(ctx, id); err != nil {
+		log.Warn("the sweeper will find that the job has ended", "error", err)
 	}
-	job, err := s.ledger.Job(s.recording, s.job.ID)
+	job, err := w.ledger.Job(ctx, id)
 	if err != nil {
-		s.log.Info("job ended", "state", state)
+		log.Info("job ended", "state", state)
 		return
 	}
-	s.metrics.jobDuration.WithLabelValues(job.Priority()).Observe(job.Finished.Sub(job.Created).Seconds())
-	s.log.Info("job ended", "state", state, "name", job.Name, "total", job.Total, "sent", job.Sent, "failed", job.Failed,
+	w.metrics.jobDuration.WithLabelValues(job.Priority()).Observe(job.Finished.Sub(job.Created).Seconds())
+	log.Info("job ended", "state", state, "name", job.Name, "total", job.Total, "sent", job.Sent, "failed", job.Failed,
 		"unknown", job.Unknown, "cancelled", job.Cancelled, "resent", job.Resent, "calls", job.Calls,
 		"seconds", job.Finished.Sub(job.Created).Seconds())
 }

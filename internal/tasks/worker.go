@@ -82,8 +82,7 @@ type Worker struct {
 	learning sync.Mutex // held while a limit is shared
 	passes   map[apiclient.TargetType]*atomic.Pointer[time.Time]
 
-	mu      sync.Mutex
-	working map[string]int // slots at work by job
+	present presences // slots at work
 }
 
 // ErrForeign says that a namespace belongs to another app.
@@ -93,7 +92,7 @@ var ErrForeign = errors.New("the namespace belongs to another app")
 func NewWorker(cfg Config, p Parts) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, uptime: p.RedisUptime, queue: NewQueue(p.Redis, cfg.Namespace),
-		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, working: map[string]int{},
+		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, present: presences{jobs: map[string]*presence{}},
 		bodies: sync.Pool{New: func() any { return new([]byte) }},
 		passes: map[apiclient.TargetType]*atomic.Pointer[time.Time]{},
 	}
@@ -108,7 +107,8 @@ func NewWorker(cfg Config, p Parts) (*Worker, error) {
 	return w, nil
 }
 
-// Prepare ties the namespace to the worker's app and publishes its limits.
+// Prepare ties the namespace to the worker's app and publishes its limits, and
+// for how long it keeps records.
 // ErrForeign where the namespace is tied to another app.
 func (w *Worker) Prepare(ctx context.Context) error {
 	bound, err := w.ledger.Bind(ctx, w.cfg.App)
@@ -118,7 +118,7 @@ func (w *Worker) Prepare(ctx context.Context) error {
 	if bound != w.cfg.App {
 		return fmt.Errorf("tasks: namespace %q is used for %s: %w", w.cfg.Namespace, bound, ErrForeign)
 	}
-	return w.cfg.Limits.Publish(ctx, w.ledger)
+	return errors.Join(w.cfg.Limits.Publish(ctx, w.ledger), w.ledger.PublishRetention(ctx))
 }
 
 // Run delivers until ctx ends. Then it takes no more work, lets calls in
@@ -136,6 +136,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var agents sync.WaitGroup
 	agents.Go(w.beat)
 	agents.Go(w.followLimits)
+	agents.Go(w.watch)
 	var slots sync.WaitGroup // who lends them
 	slots.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)
 
