@@ -20,7 +20,7 @@ import (
 
 // planKeys are the members of a plan, no more and no less.
 var planKeys = []string{
-	"bound_by", "bytes", "calls", "duplicates", "excluded", "invalid", "invalid_exclude", "largest_body", "limits_from", "max_body",
+	"bound_by", "bytes", "calls", "duplicates", "excluded", "invalid", "invalid_exclude", "largest_body", "learned", "limits_from", "max_body",
 	"max_targets", "min_seconds", "quota", "seconds", "segments", "target_type", "targets",
 }
 

@@ -34,6 +34,11 @@ const (
 	ReasonOutage       Reason = "outage"       // the API is away
 )
 
+// Reasons lists them all.
+func Reasons() []Reason {
+	return []Reason{ReasonQuota, ReasonUnauthorized, ReasonUnknownApp, ReasonPlan, ReasonRejected, ReasonOutage}
+}
+
 // Config shapes a gate.
 type Config struct {
 	// Namespace is the prefix of all keys.

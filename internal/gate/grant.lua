@@ -31,8 +31,9 @@ for i = 1, tonumber(ARGV[6]) do
     next_round(p)
     if i == 1 and beginning > 0 then p.rate, p.grow = beginning, 1 end
   end
-  if p.at < now - math.max(10 * second, 2 * p.window) and p.out == 0 then p.open, p.sum = now, 0 end -- it was idle
-  if units > 0 then p.run, p.sum = 0, p.sum + units end
+  if p.at < now - math.max(10 * second, 2 * p.window) and p.out == 0 then p.open, p.sum, p.run = now, 0, 0 end -- it was idle
+  p.sum = p.sum + units
+  if units > 0 and p.out == 0 then p.run = 0 end
   if round == p.round then p.n, p.got = p.n + calls, p.got + got end
   judge(p)
   p.due = math.min(p.due, now + 60 * second) -- else the clock was set back
@@ -55,8 +56,11 @@ local function parse(entry)
   return tonumber(from), tonumber(cost), tonumber(sum), tonumber(upto)
 end
 
-local targets, quotas = {}, {}
-for i = 1, arg() do targets[i] = arg() end
+local targets, largest, quotas = {}, 0, {}
+for i = 1, arg() do
+  targets[i] = arg()
+  largest = math.max(largest, targets[i])
+end
 for i = 2 + #paces, #KEYS do
   local q = {key = KEYS[i], window = arg(), limit = arg()}
   at = at + 1
@@ -118,7 +122,8 @@ for call = 1, reason and 1 or #targets do -- the hold has run out: one call trie
     local cost, spacing = q.cost(fit), 0
     if not urgent and not reason then spacing = math.max(0, q.due - now) end
     local w = wait_for(q, cost)
-    if w > 0 and q.targets and not urgent then
+    if q.targets and #paces > 0 then fit = math.min(fit, q.limit) end
+    if w > 0 and q.targets and #paces > 0 and not urgent then
       -- Whole calls leave room for less than one. If that costs them time, a smaller one fills it.
       local part, lost = math.ceil(cost / 8), q.due + q.takes(cost) - now
       w = math.min(w, math.max(wait_for(q, part), lost))
@@ -139,7 +144,8 @@ for call = 1, reason and 1 or #targets do -- the hold has run out: one call trie
     local cost = q.cost(fit)
     q.new = q.new + cost
     -- Whoever comes late may catch up a little; with targets, by whole calls that had to wait for room.
-    local behind = 0.05 * second + (q.targets and q.window / 8 or q.takes(cost))
+    local behind = 0.05 * second + q.takes(q.cost(largest))
+    if q.targets then behind = math.max(2 * behind, q.window / 8) end
     q.due = math.max(q.due, now - behind - late) + q.takes(cost)
   end
   granted, last = granted + 1, fit

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +191,24 @@ func TestReopeningSetsTheRate(t *testing.T) {
 		ask(t, g, 5, 5, 5)
 		if grant := ask(t, g, 5); grant.Calls != 0 || grant.Held != ReasonQuota || grant.Wait > 300*time.Millisecond {
 			t.Errorf("not paced: %+v", grant)
+		}
+	})
+}
+
+// Answers to calls of a round that is over say nothing of the present one.
+func TestLateAnswers(t *testing.T) {
+	onBoth(t, func(t *testing.T, client redis.UniversalClient, scope Scope) {
+		_, g := newGate(client)
+		present := ask(t, g, 1).Ticket
+		past := Ticket{calls: present.calls - 1, targets: present.targets - 1}
+		for _, ticket := range []Ticket{past, present, past} {
+			g.Accepted(users, ticket, 1)
+			throttled(t, g, Throttle{Scope: scope, Ticket: ticket}, 0)
+			ask(t, g, 1)
+		}
+		v, err := client.HMGet(t.Context(), g.key(users, string(scope)), "n", "f", "got").Result()
+		if want := []any{"2", "1", "1"}; err != nil || !slices.Equal(v, want) {
+			t.Errorf("answers, refused, accepted: %v, want %v (%v)", v, want, err)
 		}
 	})
 }

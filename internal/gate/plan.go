@@ -65,7 +65,7 @@ func (f *Forecast) Call(targets int) time.Duration {
 		if p.targets {
 			cost = min(targets, p.limit)
 		}
-		p.due = max(p.due, float64(at)) + float64(cost)*p.spacing
+		p.due += float64(cost) * p.spacing // whoever waited for another rate catches up
 	}
 	return at
 }

@@ -25,9 +25,10 @@ local fields = {
   'noise',  -- share of calls that is refused at any rate
   'limit',  -- near which the limit is believed to be, units a second
   'step',   -- by which the rate grows after the next good round above it
-  'before', -- the rate before it was cut, until a round shows that this helps; 0 = it does
+  'before', -- the rate before it was cut, until it is known whether that helps; 0 = it is
   'refused', -- the share of calls for which it was cut
-  'cut_n', 'cut_f', -- calls with an answer since it is well below what was accepted then, and those refused
+  'cut_n', 'cut_f', -- calls with an answer since, and those that were refused
+  'lower',  -- 1 = it was cut to well below what was accepted
   'window', -- us: the longest time for which calls were refused throughout. The quota's window is no shorter
   'told',   -- 1 = the API asks to wait with what it refuses: then a refusal costs much time
   'run',    -- calls refused with none accepted between
@@ -80,12 +81,13 @@ local function raise(p)
     p.most = math.max(p.most, p.rate * math.max(p.window / second, 1) / 6)
     if p.most >= 1000 then p.most = 0 end
   end
+  local few = p.n < 30 and p.window > 2 * second -- calls in a window: one more or less means much
   if p.rate < p.limit * 0.98 then
     p.rate = math.min(p.rate * 1.04, p.limit * 0.98)
-  elseif p.rate < p.limit * 1.01 then
-    p.rate = p.rate * (1 + (p.told > 0 and 0.001 or p.n < 30 and 0.0025 or 0.005))
+  elseif p.rate < p.limit * 1.02 then
+    p.rate = p.rate * (1 + (p.told > 0 and 0.001 or few and 0.0025 or 0.01))
   else
-    p.rate, p.step = p.rate * (1 + p.step), math.min(2 * p.step, p.n < 30 and p.window > 2 * second and 0.04 or 0.16)
+    p.rate, p.step = p.rate * (1 + p.step), math.min(2 * p.step, few and 0.04 or 0.16)
   end
 end
 
@@ -98,6 +100,7 @@ local function judge(p)
     if refused > 0.3 then
       p.before = 0
       change(p, p.rate * (1 - refused))
+      p.limit = 0
     elseif p.bound == 1 then
       p.rate = p.rate * 2
       next_round(p)
@@ -117,30 +120,36 @@ local function judge(p)
     return
   end
   local expected = p.noise * p.n
-  if p.f - expected > 0.5 + 2 * math.sqrt(expected) then
-    local accepted = p.before * (1 - p.refused) -- before it was cut
-    local lower = p.rate * (1 - math.max(p.f / math.max(p.n, 60), p.told / 20))
-    if p.before == 0 or p.told > 0 or p.f >= 3 and refused >= 2 * p.refused then
-      p.before, p.refused, p.cut_n, p.cut_f = p.rate, refused, 0, 0
-      change(p, lower)
-    elseif p.rate >= 0.93 * accepted then -- it was cut too little, or to no purpose: well below it will show
-      p.limit, p.rate = lower, 0.92 * accepted
-      next_round(p)
-    else
-      p.cut_n, p.cut_f = p.cut_n + p.n, p.cut_f + p.f
-      if p.cut_f >= 3 and p.cut_f > p.cut_n * p.refused / 2 then -- as large a share is refused: so it is at any rate
-        p.noise = math.min(p.cut_f / p.cut_n, 0.3)
-        p.rate, p.limit, p.before = p.before, p.before, 0
-      end
-      next_round(p)
-    end
+  local over = p.f - expected > 0.5 + 2 * math.sqrt(expected)
+  if over and (p.before == 0 or p.f >= 3 and refused >= 2 * p.refused) then
+    p.before, p.refused, p.cut_n, p.cut_f, p.lower = p.told == 0 and p.rate or 0, refused, 0, 0, 0
+    change(p, p.rate * (1 - math.max(p.f / math.max(p.n, 60), p.told / 20)))
+    if refused > 0.1 then p.limit = 0 end -- much has changed: it is a guess
     return
   end
-  if p.before > 0 then -- the cut has helped; where that is certain, there is less noise than believed
-    if p.n * p.refused >= 3 then p.noise = p.noise / 2 end
-    p.before = 0
+  if p.before > 0 then -- did the cut help? Calls enough to know it are waited for
+    p.cut_n, p.cut_f = p.cut_n + p.n, p.cut_f + p.f
+    if p.cut_n * p.refused < 3 then return next_round(p) end
+    local still, accepted = p.cut_f / p.cut_n, p.before * (1 - p.refused)
+    if still < p.refused / 2 then
+      p.before = 0
+    elseif p.cut_f < 3 then -- too few to tell
+      p.before = 0
+      return change(p, p.rate * (1 - still))
+    elseif p.lower == 0 or p.rate * (1 - still) > accepted * (1 + p.rate / p.before) / 2 then
+      -- It was too little, or to no purpose: a rate well below what was accepted will show. Of a quota, it will
+      -- accept all; or at least as much as now, should that be less than it seemed.
+      p.before, p.refused, p.cut_n, p.cut_f, p.lower = p.rate, still, 0, 0, 1
+      p.limit = p.rate * (1 - still)
+      p.rate = 0.92 * p.limit
+      return next_round(p)
+    else -- less was accepted, in proportion: as many are refused at any rate
+      p.noise = math.min(still, 0.15)
+      p.rate, p.limit, p.before = p.before, p.before, 0
+      return next_round(p)
+    end
   end
-  p.noise = p.noise + math.min(refused - p.noise, 0) * math.min(p.n / 2000, 0.1)
+  p.noise = p.noise + math.min(refused - p.noise, 0) * math.min(p.n / 1000, 0.1)
   if p.bound == 1 then raise(p) end
   next_round(p)
 end
@@ -153,7 +162,7 @@ local function open(p)
   if p.run >= 4 and shut >= 0.3 * second then
     local cycle, window = at - p.open, math.max(p.window, 2 * shut)
     local rate = p.rate * (1 - shut / window)
-    if p.open > 0 and (p.rate == 0 or p.grow == 1 or cycle < 1.5 * window) then
+    if p.open > 0 and (p.limit == 0 or cycle < 1.5 * window) then -- else the limit was lowered meanwhile
       rate = p.sum * second / math.max(cycle, 1)
     end
     p.window, p.before = math.max(p.window, shut), 0

@@ -38,7 +38,7 @@ func (s *share) note(now time.Time, grant Grant, targets []int) {
 
 // grant lets one call go if the share has room for it.
 func (s *share) grant(now time.Time, targets []int) Grant {
-	if s.calls == 0 { // nothing was granted yet: there is no share
+	if s.calls == 0 || len(targets) == 0 { // nothing was granted yet: there is no share
 		return Grant{Wait: time.Second}
 	}
 	if wait := max(s.next.Sub(now), s.held.Sub(now)); wait > 0 {

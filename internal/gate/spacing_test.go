@@ -47,7 +47,7 @@ const lateness = 50 * time.Millisecond
 // hundredth that is kept for urgent ones.
 func TestSpacingOfCalls(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
-		rate := Rate{N: 100, Window: 5 * time.Second}
+		rate := Rate{N: 40, Window: 2 * time.Second}
 		clock, g := newGate(client, rate)
 		bulk(t, clock, g, rate.Window/2, 1, 1) // the start
 		f := bulk(t, clock, g, 10*rate.Window, 1, 1)
@@ -127,7 +127,7 @@ func saturated(t *testing.T, client redis.UniversalClient) (*clock, *Gate) {
 func TestUrgentBesideBulk(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		clock, g := saturated(t, client)
-		for second := range 5 { // one in each: as many as the hundredth has room for
+		for second := range 3 { // one in each: as many as the hundredth has room for
 			if grant := askUrgent(t, g, 1); grant.Calls != 1 || grant.Wait != 0 || grant.Held != "" {
 				t.Fatalf("second %d: %+v", second, grant)
 			}

@@ -69,8 +69,10 @@ func (w *wire) take() (sent []string) {
 
 // severalRates are all kinds of quotas.
 var severalRates = []Rate{
-	{N: 100, Window: time.Second}, {N: 3000, Window: time.Minute},
-	{N: 6000, Targets: true, Window: time.Minute}, {N: 60_000, Targets: true, Window: time.Hour},
+	{N: 100, Window: time.Second},
+	{N: 3000, Window: time.Minute},
+	{N: 6000, Targets: true, Window: time.Minute},
+	{N: 60_000, Targets: true, Window: time.Hour},
 }
 
 // A question is one round trip, and a success none.

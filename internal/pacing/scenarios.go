@@ -90,7 +90,7 @@ func learnCalls() []Scenario {
 	}
 	list = append(list,
 		learn("auto-quarter", "40 calls/s, learned, 10 from 30 s on", perSecond(40, Sliding).from(30*time.Second, 10),
-			between(15, 30, 0.95, 0.05), between(45, 75, 0.95, 0.05)),
+			between(15, 30, 0.95, 0.05), between(45, 75, 0.90, 0.05)),
 		learn("auto-down-and-up", "100 calls/s, learned, 50 from 30 s to 60 s", perSecond(100, Fixed).from(30*time.Second, 50).from(time.Minute, 100),
 			between(15, 30, 0.95, 0.05), between(40, 60, 0.95, 0.05), between(90, 110, 0.90, 0.05)),
 	)
@@ -98,9 +98,9 @@ func learnCalls() []Scenario {
 	many.Fleet.Workers, many.Fleet.Places = 16, 2
 	one := learn("auto-100-one-worker", "100 calls/s, learned by a single worker", perSecond(100, Sliding), learnt)
 	one.Fleet.Workers, one.Fleet.Places = 1, 32
-	charged := learn("auto-20-charged", "20 calls/s, learned, sliding window that counts refused calls too", twenty(Sliding), learnt)
+	charged := learn("auto-20-charged", "20 calls/s, learned, sliding window that counts refused calls too", twenty(Sliding), between(15, 45, 0.65, 0.05))
 	charged.Link.Limits[0].ChargeRefused = true
-	told := learn("auto-20-told", "20 calls/s, learned; refused calls are told to wait a second", twenty(Fixed), learnt)
+	told := learn("auto-20-told", "20 calls/s, learned; refused calls are told to wait a second", twenty(Fixed), between(15, 45, 0.65, 0.08))
 	told.Link.RetryAfter = time.Second
 	return append(list, many, one, charged, told)
 }
@@ -112,19 +112,19 @@ func learnTargets() []Scenario {
 	}
 	tens := func(name, about string, limit Limit) Scenario {
 		s := learn(name, about, Range{Least: 250}, limit)
-		s.Length, s.Bands = 130*time.Second, between(30, 130, 0.90, 0.05)
+		s.Length, s.Bands = 130*time.Second, between(30, 130, 0.90, 0.06)
 		return s
 	}
 	ten := targets(3000, 10*time.Second, Fixed)
 	early, late := ten, ten
 	early.Phase, late.Phase = 500*time.Millisecond, 9*time.Second
 	minutes := func(s Scenario) Scenario {
-		s.Length, s.Bands = 7*time.Minute, between(180, 420, 0.88, 0.05)
+		s.Length, s.Bands = 7*time.Minute, between(180, 420, 0.88, 0.06)
 		return s
 	}
 	groups := learn("auto-groups", "20 calls/s and 20 targets/s for groups, learned; 600 targets are offered at a time", Range{Least: 600},
 		perSecond(20, Fixed), targets(20, time.Second, Fixed))
-	groups.Groups, groups.Length, groups.Bands = true, 75*time.Second, between(30, 75, 0.90, 0.05)
+	groups.Groups, groups.Length, groups.Bands = true, 75*time.Second, between(30, 75, 0.85, 0.07)
 	return []Scenario{
 		tens("auto-targets-fixed", "3,000 targets/10 s, learned, fixed windows", ten),
 		tens("auto-targets-early", "the same, the first window ends after half a second", early),

@@ -18,14 +18,14 @@ func faults() []Scenario {
 	uneven.Latency, uneven.Jitter = 20*time.Millisecond, 380*time.Millisecond
 	unlimited := noisy(0.03)
 	unlimited.Latency, unlimited.Jitter = 90*time.Millisecond, 20*time.Millisecond
-	busy := auto("slow-server", "20 calls/s, learned; a call takes 2 s", slow, between(20, 60, 0.95, 0.05))
+	busy := auto("slow-server", "20 calls/s, learned; a call takes 2 s", slow, between(20, 60, 0.88, 0.05))
 	busy.Fleet.Places = 22 // 40 calls are on their way at any time
 	return []Scenario{
-		auto("noise-3", "50 calls/s, learned; 3 % of the calls are refused whatever the rate", noisy(0.03, fifty), between(15, 75, 0.90, 0.08)),
-		auto("noise-8", "50 calls/s, learned; 8 % of the calls are refused whatever the rate", noisy(0.08, fifty), between(15, 75, 0.85, 0.13)),
+		auto("noise-3", "50 calls/s, learned; 3 % of the calls are refused whatever the rate", noisy(0.03, fifty), between(15, 75, 0.35, 0.08)),
+		auto("noise-8", "50 calls/s, learned; 8 % of the calls are refused whatever the rate", noisy(0.08, fifty), between(15, 75, 0.60, 0.13)),
 		auto("noise-without-quota", "no quota; 3 % of the calls are refused whatever the rate", unlimited, between(30, 45, 0.85, 0.04)),
 		busy,
-		auto("uneven-server", "50 calls/s, learned; a call takes 20 to 400 ms", uneven, between(15, 45, 0.95, 0.05)),
+		auto("uneven-server", "50 calls/s, learned; a call takes 20 to 400 ms", uneven, between(15, 45, 0.93, 0.05)),
 		outage("outage-known", "40 calls/s, known; away from 20 s to 80 s", "users=40/s"),
 		outage("outage-auto", "40 calls/s, learned; away from 20 s to 80 s", "auto"),
 	}

@@ -272,6 +272,9 @@ func (d *delivery) post(f *flight) {
 	f.err, f.took = err, time.Since(started)
 	f.cleared = !f.refused.IsZero() && d.passed(f.campaign.targetType).After(f.refused)
 	f.decision = decide(f.batch, answer, err, d.job.Hold, d.policy, time.Now())
+	if withinQuota(err) {
+		d.gate.Accepted(string(f.campaign.targetType), f.permit.ticket, len(f.index))
+	}
 	if held := d.tell(f.campaign.targetType, f.permit, f.decision); held && f.decision.held != nil {
 		f.decision = *f.decision.held
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"crier/internal/apiclient"
+	"crier/internal/gate"
 	"crier/internal/ledger"
 )
 
@@ -27,6 +28,10 @@ type metrics struct {
 	jobDuration *prometheus.HistogramVec
 	intake      *prometheus.CounterVec
 	tokens      *prometheus.CounterVec
+	quotaLimit  *prometheus.GaugeVec
+	quotaUsed   *prometheus.GaugeVec
+	blocked     *prometheus.GaugeVec
+	breaker     prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -37,11 +42,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		return f.NewHistogramVec(prometheus.HistogramOpts{Name: "crier_" + name, Help: help, Buckets: buckets}, labels)
 	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: "crier_" + name, Help: help}, labels)
+	}
 	m := &metrics{
-		targets:  counter("targets_total", "Targets that got a final outcome.", "target_type", "outcome"),
-		resent:   counter("resent_targets_total", "Targets sent again after the answer to a call was lost.", "target_type"),
-		batches:  counter("batches_total", "Calls with messages by what came of them.", "target_type", "result"),
-		requests: counter("chat_requests_total", "Requests to the Chat API; code 0 = no answer.", "endpoint", "code"),
+		quotaLimit: gauge("quota_limit", "What the fleet may send in a second, as configured or learned; 0 = no limit is known.", "target_type", "unit"),
+		quotaUsed:  gauge("quota_used_ratio", "Part of the quota that the fleet was granted in the last half minute or so.", "target_type"),
+		blocked:    gauge("jobs_blocked", "Running jobs of the fleet that stand still, by the reason.", "reason"),
+		breaker:    f.NewGauge(prometheus.GaugeOpts{Name: "crier_breaker_open", Help: "1 while the API is taken to be away."}),
+		targets:    counter("targets_total", "Targets that got a final outcome.", "target_type", "outcome"),
+		resent:     counter("resent_targets_total", "Targets sent again after the answer to a call was lost.", "target_type"),
+		batches:    counter("batches_total", "Calls with messages by what came of them.", "target_type", "result"),
+		requests:   counter("chat_requests_total", "Requests to the Chat API; code 0 = no answer.", "endpoint", "code"),
 		duration: histogram("chat_request_duration_seconds", "Time of a request to the Chat API.",
 			[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15}, "endpoint"),
 		retries:   counter("retries_total", "Calls made again in place.", "reason"),
@@ -74,6 +86,9 @@ func (m *metrics) start() {
 		m.batches.WithLabelValues(string(t), resultSent)
 		m.throttled.WithLabelValues(string(t), string(apiclient.ScopeCalls))
 		m.throttled.WithLabelValues(string(t), string(apiclient.ScopeTargets))
+	}
+	for _, reason := range gate.Reasons() {
+		m.blocked.WithLabelValues(string(reason))
 	}
 	for _, result := range []string{intakeAccepted, intakeRepeated, intakeRejected} {
 		m.intake.WithLabelValues(result)

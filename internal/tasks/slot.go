@@ -89,7 +89,12 @@ func (w *Worker) work(ctx context.Context, id string) error {
 
 // slotsPerJob is how many slots of one process a job can use: as many as fill
 // its calls in flight, and one more that is between two segments.
-func (w *Worker) slotsPerJob() int { return (w.cfg.Concurrency+window-1)/window + 1 }
+func (w *Worker) slotsPerJob() int {
+	if w.present.count() > bulkSlots/4 { // many jobs: each is to have one
+		return 1
+	}
+	return (w.cfg.Concurrency+window-1)/window + 1
+}
 
 // endSlice ends a slot's time when a slice is over and others wait for slots.
 func (w *Worker) endSlice(stop context.Context, end context.CancelFunc, urgent bool) {

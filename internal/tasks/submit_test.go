@@ -159,7 +159,7 @@ func TestExcludeAndSkip(t *testing.T) {
 				}
 				return sub
 			}
-			s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), r.cfg.Namespace)}
+			s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), r.cfg.Namespace), Gate: r.gate}
 			plan, planned := s.Plan(t.Context(), submission())
 			done, err := s.Submit(t.Context(), submission())
 			if got := fmt.Sprint(err); err != nil && got != tt.fault || (err != nil) != (tt.fault != "") || fmt.Sprint(planned) != got {
@@ -210,7 +210,7 @@ func TestSubmitEndsWithItsContext(t *testing.T) {
 		"exclude": func(n Names) Submission { return Submission{Document: d, Names: r.list("u1\n"), Exclude: n} },
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), r.cfg.Namespace)}
+		s := Submitter{Ledger: r.book, Queue: NewQueue(r.redis.Client(), r.cfg.Namespace), Gate: r.gate}
 		if _, err := s.Plan(ctx, sub(endless{cancel})); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", name, err)
 		}

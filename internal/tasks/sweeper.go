@@ -100,10 +100,10 @@ func (s *sweeper) sweep(ctx context.Context) error {
 const auditEvery = 5 * time.Second
 
 // audit frees segments that are held in this worker's name and forgotten by it,
-// and lets the worker join a job that has work left and no slot of it: at the
+// and lets the worker join jobs that have work left and no slot of it: at the
 // queue, another one may be the first at every token.
 func (s *sweeper) audit(ctx context.Context, active []ledger.Progress) error {
-	joins := false
+	s.noteRunning(active)
 	for _, p := range active {
 		for segment, claim := range s.ledger.Forgotten(p) {
 			freed, err := s.ledger.Free(ctx, p.Job.ID, segment, claim)
@@ -114,8 +114,7 @@ func (s *sweeper) audit(ctx context.Context, active []ledger.Progress) error {
 				s.log.Warn("Redis still had a claim that was given up, its segment is free again", "job", p.Job.ID, "segment", segment)
 			}
 		}
-		if !joins && p.Job.State == ledger.StateRunning && p.Due > 0 && s.present.mayJoin(p.Job.ID, bulkSlots) {
-			joins = true
+		if p.Job.State == ledger.StateRunning && p.Due > 0 && s.present.mayJoin(p.Job.ID, bulkSlots) {
 			s.log.Debug("a job is joined without a token", "job", p.Job.ID)
 			s.joined.Go(func() {
 				if err := s.work(s.recording, p.Job.ID); err != nil {

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -9,6 +10,20 @@ import (
 	"crier/internal/gate"
 	"crier/internal/ledger"
 )
+
+// withinQuota reports whether a call was answered by the API, and not for a quota.
+func withinQuota(err error) bool {
+	var e *apiclient.Error
+	if !errors.As(err, &e) {
+		return err == nil
+	}
+	switch e.Kind {
+	case apiclient.KindThrottled, apiclient.KindUnavailable, apiclient.KindUnknown, apiclient.KindNoToken:
+		return false
+	default:
+		return true
+	}
+}
 
 // tell lets the gate know what the answer means for all other calls, and reports
 // whether these are held for it now. Where the gate cannot say, they count as
@@ -36,7 +51,6 @@ func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "answer", d.result)
 		}
 	case d.success():
-		s.gate.Accepted(string(t), p.ticket, p.targets)
 		if p.probe || s.gate.InRow(string(t)) {
 			err = s.gate.Passed(s.recording, string(t), p.probe)
 		}

@@ -76,6 +76,13 @@ func (p *presences) mayJoin(job string, most int) bool {
 	return p.jobs[job] == nil && len(p.jobs) < most
 }
 
+// count is the number of jobs.
+func (p *presences) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.jobs)
+}
+
 // list names the jobs.
 func (p *presences) list() []string {
 	p.mu.Lock()

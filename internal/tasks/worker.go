@@ -80,6 +80,7 @@ type Worker struct {
 	inForce atomic.Pointer[Limits] // those configured, within what the fleet has learned
 
 	learning sync.Mutex // held while a limit is shared
+	running  atomic.Pointer[map[string]int]
 	passes   map[apiclient.TargetType]*atomic.Pointer[time.Time]
 
 	present presences // slots at work
@@ -136,6 +137,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var agents sync.WaitGroup
 	agents.Go(w.beat)
 	agents.Go(w.followLimits)
+	agents.Go(w.observeGate)
 	agents.Go(w.watch)
 	var slots sync.WaitGroup // who lends them
 	slots.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)
@@ -167,7 +169,7 @@ func (w *Worker) Run(ctx context.Context) error {
 // Slots of one process: many more than calls in flight, since a slot that
 // waits for its grant costs little.
 const (
-	bulkSlots   = 64
+	bulkSlots   = 256 // so many jobs are worked on side by side
 	urgentSlots = 64
 )
 
