@@ -36,7 +36,6 @@ for i = 1, tonumber(ARGV[6]) do
   if units > 0 and p.out == 0 then p.run = 0 end
   if round == p.round then p.n, p.got = p.n + calls, p.got + got end
   judge(p)
-  p.due = math.min(p.due, now + 60 * second) -- else the clock was set back
   p.unit = i == 1 and function() return 1 end or function(targets) return targets end
   paces[i] = p
 end
@@ -135,7 +134,7 @@ for call = 1, reason and 1 or #targets do -- the hold has run out: one call trie
   for i, p in ipairs(paces) do
     local cost = p.unit(fit)
     if p.rate > 0 then p.due = math.max(p.due, now - 0.05 * second - late) + cost * second / p.rate end
-    p.flow = p.flow * math.exp((p.at - now) / (30 * second)) + cost / 30
+    p.flow = p.flow * math.exp(math.min(p.at - now, 0) / (30 * second)) + cost / 30
     p.at, p.given = now, p.given + 1
     if not urgent then p.lump = cost end
     if reason then p.small = fit < size and fit or 0 end

@@ -45,6 +45,9 @@ local fields = {
 local function read(key)
   local v, p = redis.call('HMGET', key, unpack(fields)), {key = key}
   for i, name in ipairs(fields) do p[name] = tonumber(v[i]) or 0 end
+  -- Else the clock was set back.
+  for _, name in ipairs({'at', 'began', 'first', 'out', 'tried', 'open'}) do p[name] = math.min(p[name], now) end
+  p.due = math.min(p.due, now + 60 * second)
   return p
 end
 
