@@ -43,8 +43,11 @@ local fields = {
 }
 
 local function read(key)
-  local v, p = redis.call('HMGET', key, unpack(fields)), {key = key}
-  for i, name in ipairs(fields) do p[name] = tonumber(v[i]) or 0 end
+  local v, p = redis.call('HMGET', key, unpack(fields)), {key = key, stored = {}}
+  for i, name in ipairs(fields) do
+    p[name] = tonumber(v[i]) or 0
+    p.stored[name] = p[name]
+  end
   -- Else the clock was set back.
   for _, name in ipairs({'at', 'began', 'first', 'out', 'tried', 'open'}) do p[name] = math.min(p[name], now) end
   p.due = math.min(p.due, now + 60 * second)
@@ -55,10 +58,13 @@ local remember = 30 * 24 * 3600 * 1000 -- ms
 
 local function write(p)
   local args = {}
-  for _, name in ipairs(fields) do
-    args[#args + 1] = name
-    args[#args + 1] = string.format('%.17g', p[name])
+  for name, value in pairs(p.stored) do
+    if p[name] ~= value then
+      args[#args + 1] = name
+      args[#args + 1] = string.format('%.17g', p[name])
+    end
   end
+  if #args == 0 then return end
   redis.call('HSET', p.key, unpack(args))
   redis.call('PEXPIRE', p.key, remember)
 end

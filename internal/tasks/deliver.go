@@ -330,16 +330,6 @@ func (d *delivery) unmark(flights []*flight) error {
 	return err
 }
 
-// made is the number of calls that were made: none where there was no token for
-// it, or no certainty.
-func made(err error) int {
-	var e *apiclient.Error
-	if errors.As(err, &e) && e.NotMade || errors.Is(err, errNotMade) {
-		return 0
-	}
-	return 1
-}
-
 // late reports what a call brought whose claim was lost before it could be recorded.
 func (s *slot) late(segment *ledger.Segment, d decision, err error) {
 	s.log.Warn("an answer could not be recorded: the claim is lost", "segment", segment.Name, "result", d.result, "error", err)

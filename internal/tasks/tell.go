@@ -11,6 +11,16 @@ import (
 	"crier/internal/ledger"
 )
 
+// made is the number of calls that were made: none where there was no token for
+// it, or no certainty.
+func made(err error) int {
+	var e *apiclient.Error
+	if errors.As(err, &e) && e.NotMade || errors.Is(err, errNotMade) {
+		return 0
+	}
+	return 1
+}
+
 // withinQuota reports whether a call was answered by the API, and not for a quota.
 func withinQuota(err error) bool {
 	var e *apiclient.Error
