@@ -75,7 +75,7 @@ for i = 2 + #paces, #KEYS do
   if first then
     local first_at, first_cost, first_sum = parse(first)
     local _, _, last_sum, last_due = parse(redis.call('LINDEX', q.key, -1))
-    q.first_at, q.sum, q.used, q.due = first_at, last_sum, last_sum - first_sum + first_cost, last_due
+    q.first_at, q.sum, q.used, q.due = first_at, last_sum, last_sum - first_sum + first_cost, math.min(last_due, now + q.window)
   end
   q.cost = function(size) return q.targets and math.min(size, q.limit) or 1 end
   q.takes = function(cost) return cost * q.window / q.limit end -- us, by the even spacing

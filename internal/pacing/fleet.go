@@ -43,7 +43,7 @@ const (
 )
 
 // away is what the dispatcher tells the gate of a call that did not reach the API.
-var away = gate.Hold{Reason: gate.ReasonOutage, Row: 10, Few: 10 * time.Second, Base: time.Second, Max: 5 * time.Second}
+var away = gate.Hold{Reason: gate.ReasonOutage, Row: 10, Few: 10 * time.Second, Base: 5 * time.Second, Max: 5 * time.Second}
 
 // pacer is what a fleet asks before it calls: the gate, or what a test compares it with.
 type pacer interface {

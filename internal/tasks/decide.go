@@ -152,7 +152,7 @@ func (d decision) unlessAway(b batch, code ledger.Code, asked time.Duration) dec
 // away is the hold for an API that is: ten calls in a row without an answer of
 // its own, or fewer where few are made.
 func away(asked time.Duration) *gate.Hold {
-	return &gate.Hold{Reason: gate.ReasonOutage, Row: 10, Few: 10 * time.Second, Base: time.Second, Max: holdBase, Asked: asked}
+	return &gate.Hold{Reason: gate.ReasonOutage, Row: 10, Few: 10 * time.Second, Base: holdBase, Max: holdBase, Asked: asked}
 }
 
 // tokenDelay is how long to wait where no token is to be had: there is not more
