@@ -240,6 +240,9 @@ func (l *lane) takeWaiting() {
 	defer l.mu.Unlock()
 	for _, o := range l.waiting {
 		s := l.share(o.job)
+		if len(s.queue) == 0 && time.Since(s.emptied) > memory {
+			s.pass = max(s.pass, l.clock) // time without an offer is no credit
+		}
 		s.queue = append(s.queue, o)
 	}
 	clear(l.waiting)

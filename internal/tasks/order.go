@@ -20,10 +20,13 @@ type share struct {
 // owed: its slots offer a few batches at a time, and change places.
 const memory = 5 * time.Second
 
+// acquaintance is how long a job may be without an offer and yet be no new one.
+const acquaintance = 10 * time.Minute
+
 // share returns a job's place in the order of service, a new one where it has none.
 func (l *lane) share(job string) *share {
 	if l.jobs[job] == nil {
-		l.jobs[job] = &share{pass: l.clock} // time without an offer is no credit
+		l.jobs[job] = &share{pass: l.clock}
 	}
 	return l.jobs[job]
 }
@@ -49,7 +52,7 @@ func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
 		}
 		switch {
 		case len(s.queue) == 0:
-			if now.Sub(s.emptied) > memory {
+			if now.Sub(s.emptied) > acquaintance {
 				delete(l.jobs, job)
 			}
 		case s.notBefore.After(now):
