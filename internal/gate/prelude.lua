@@ -100,34 +100,52 @@ local function raise(p)
   end
 end
 
+-- No limit was met yet: rates that are taken well are doubled, and of others it is what was accepted.
+local function find(p, age, refused)
+  if p.n < 6 or age < second / 4 then return end
+  if refused > 0.3 then
+    p.before = 0
+    change(p, p.rate > 0 and p.rate * (1 - refused) or p.got * second / age)
+    p.limit = 0
+  elseif p.grow == 1 and p.bound == 1 then
+    p.rate = p.rate * 2
+    next_round(p)
+  elseif age > 2 * second then
+    next_round(p)
+  end
+end
+
+-- The rate was cut: did that help? Calls enough to know it are waited for. Else as many are refused at any rate.
+-- Reports whether there is no more to do in this round.
+local function weigh(p)
+  p.cut_n, p.cut_f = p.cut_n + p.n, p.cut_f + p.f
+  if p.cut_n * p.refused < 3 then return true end
+  local still, accepted = p.cut_f / p.cut_n, p.before * (1 - p.refused)
+  if still < p.refused / 2 then
+    p.before = 0
+    return false
+  elseif p.cut_f < 3 then -- too few to tell
+    p.before = 0
+    change(p, p.rate * (1 - still))
+  elseif p.lower == 0 or p.rate * (1 - still) > accepted * (1 + p.rate / p.before) / 2 then
+    -- It was too little, or to no purpose: a rate well below what was accepted will show. Of a quota, it will
+    -- accept all; or at least as much as now, should that be less than it seemed.
+    p.before, p.refused, p.cut_n, p.cut_f, p.lower = p.rate, still, 0, 0, 1
+    p.limit = p.rate * (1 - still)
+    p.rate = 0.92 * p.limit
+  else -- less was accepted, in proportion
+    p.noise = math.min(still, 0.15)
+    p.rate, p.limit, p.before = p.before, p.before, 0
+  end
+  return true
+end
+
 -- What the answers of a round say of its rate.
 local function judge(p)
   local age, refused = now - p.began, p.f / p.n
   if p.out > 0 or p.n == 0 or p.n < p.given / 2 then return end
-  if p.grow == 1 then
-    if p.n < 6 or age < second / 4 then return end
-    if refused > 0.3 then
-      p.before = 0
-      change(p, p.rate * (1 - refused))
-      p.limit = 0
-    elseif p.bound == 1 then
-      p.rate = p.rate * 2
-      next_round(p)
-    elseif age > 2 * second then
-      next_round(p)
-    end
-    return
-  end
+  if p.grow == 1 or p.rate == 0 then return find(p, age, refused) end
   if p.n < 5 or age < math.max(2 * second, p.window) then return end
-  if p.rate == 0 then
-    if refused > 0.3 then
-      p.before = 0
-      change(p, p.got * second / age)
-    else
-      next_round(p)
-    end
-    return
-  end
   local expected = p.noise * p.n
   local over = p.f - expected > 0.5 + 2 * math.sqrt(expected)
   if over and (p.before == 0 or p.f >= 3 and refused >= 2 * p.refused) then
@@ -136,30 +154,10 @@ local function judge(p)
     if refused > 0.1 then p.limit = 0 end -- much has changed: it is a guess
     return
   end
-  if p.before > 0 then -- did the cut help? Calls enough to know it are waited for
-    p.cut_n, p.cut_f = p.cut_n + p.n, p.cut_f + p.f
-    if p.cut_n * p.refused < 3 then return next_round(p) end
-    local still, accepted = p.cut_f / p.cut_n, p.before * (1 - p.refused)
-    if still < p.refused / 2 then
-      p.before = 0
-    elseif p.cut_f < 3 then -- too few to tell
-      p.before = 0
-      return change(p, p.rate * (1 - still))
-    elseif p.lower == 0 or p.rate * (1 - still) > accepted * (1 + p.rate / p.before) / 2 then
-      -- It was too little, or to no purpose: a rate well below what was accepted will show. Of a quota, it will
-      -- accept all; or at least as much as now, should that be less than it seemed.
-      p.before, p.refused, p.cut_n, p.cut_f, p.lower = p.rate, still, 0, 0, 1
-      p.limit = p.rate * (1 - still)
-      p.rate = 0.92 * p.limit
-      return next_round(p)
-    else -- less was accepted, in proportion: as many are refused at any rate
-      p.noise = math.min(still, 0.15)
-      p.rate, p.limit, p.before = p.before, p.before, 0
-      return next_round(p)
-    end
+  if p.before == 0 or not weigh(p) then
+    p.noise = p.noise + math.min(refused - p.noise, 0) * math.min(p.n / 1000, 0.1)
+    if p.bound == 1 then raise(p) end
   end
-  p.noise = p.noise + math.min(refused - p.noise, 0) * math.min(p.n / 1000, 0.1)
-  if p.bound == 1 then raise(p) end
   next_round(p)
 end
 
