@@ -65,7 +65,8 @@ type Config struct {
 // DefaultConfig returns a gate that learns all limits.
 func DefaultConfig() Config {
 	return Config{
-		Namespace: "crier", Beginning: 10, Margin: 20 * time.Millisecond, ProbeTimeout: 5 * time.Second, Patience: time.Second,
+		Namespace: "crier", Beginning: 10, Margin: 20 * time.Millisecond, ProbeTimeout: 5 * time.Second,
+		Patience: 500 * time.Millisecond,
 	}
 }
 
@@ -156,13 +157,20 @@ func (g *Gate) Ask(ctx context.Context, targetType string, urgent bool, targets 
 	if len(a.rates) == 0 {
 		a.beginning = g.cfg.Beginning
 	}
+	began := g.here()
+	if err := n.unheard(began); err != nil {
+		n.putBack(told)
+		return n.alone(began, urgent, targets), err
+	}
 	patient, cancel := context.WithTimeout(ctx, g.cfg.Patience)
 	defer cancel()
-	began := g.here()
 	grant, err := g.ask(patient, a)
 	if err != nil {
-		n.putBack(told)
-		return n.alone(g.here(), targets), err
+		if patient.Err() == nil {
+			n.putBack(told) // else the gate may have heard it
+		}
+		n.failed(g.here(), err)
+		return n.alone(g.here(), urgent, targets), err
 	}
 	n.heard(g.here(), began, grant, targets)
 	return grant, nil
@@ -320,7 +328,7 @@ type Block struct {
 }
 
 // Blocked reports whether calls of a target type stand still: held, or waiting
-// more than a second for their window.
+// more than five seconds for their quota.
 func (g *Gate) Blocked(ctx context.Context, targetType string) (Block, error) {
 	state, err := g.client.HGetAll(ctx, g.key(targetType, "state")).Result()
 	if err != nil {

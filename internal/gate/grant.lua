@@ -27,10 +27,8 @@ local held = reason and due > now and now >= tonumber(state[5] or 0) -- else the
 local paces = {}
 for i = 1, tonumber(ARGV[6]) do
   local p, units, round, calls, got = read(KEYS[1 + i]), arg(), arg(), arg(), arg()
-  if p.round == 0 then
-    next_round(p)
-    if i == 1 and beginning > 0 then p.rate, p.grow = beginning, 1 end
-  end
+  if p.round == 0 then next_round(p) end
+  if i == 1 and beginning > 0 and p.rate == 0 then p.rate, p.grow = beginning, 1 end
   if p.at < now - math.max(10 * second, 2 * p.window) and p.out == 0 then p.open, p.sum, p.run = now, 0, 0 end -- it was idle
   p.sum = p.sum + units
   if units > 0 and p.out == 0 then p.run = 0 end
@@ -113,7 +111,7 @@ for call = 1, reason and 1 or #targets do -- the hold has run out: one call trie
     wait = math.max(wait, w)
     if p.most > 0 then fit = math.min(fit, math.floor(p.most)) end
     -- Where nothing passes for so long, it is not for the time: a call alone may have more than a window holds.
-    if i == 2 and p.out > 0 and p.tries > 5 and (p.sum == 0 or now - p.out > 65 * second) then
+    if i == 2 and p.out > 0 and p.tries > 5 and (p.sum + p.rate == 0 or now - p.out > 65 * second) then
       fit = math.max(1, math.floor(fit / 2 ^ (p.tries - 5)))
     end
   end
@@ -155,7 +153,7 @@ for call = 1, reason and 1 or #targets do -- the hold has run out: one call trie
 end
 
 if granted == 0 then
-  if wait > second then
+  if wait > 5 * second then
     redis.call('HSETNX', KEYS[1], 'paced_since', string.format('%.0f', now))
     redis.call('HSET', KEYS[1], 'paced', string.format('%.0f', now + wait))
   end

@@ -28,6 +28,8 @@ type news struct {
 	told
 	trip time.Duration // of a question and its answer, smoothed
 	share
+	failure error     // of the last question
+	again   time.Time // when to ask again after it
 }
 
 // told are calls that were accepted.
@@ -101,11 +103,31 @@ func (n *news) heard(now, asked time.Time, grant Grant, targets []int) {
 	n.note(now, grant, targets)
 }
 
-// alone is what may go without an answer of the gate.
-func (n *news) alone(now time.Time, targets []int) Grant {
+// askAgain is how long a process goes by its share before it asks again.
+const askAgain = 3 * time.Second
+
+// failed notes a question without an answer.
+func (n *news) failed(now time.Time, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.grant(now, targets)
+	n.failure, n.again = err, now.Add(askAgain)
+}
+
+// unheard is why the gate is not to be asked now; nil where it is.
+func (n *news) unheard(now time.Time) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !now.Before(n.again) {
+		return nil
+	}
+	return n.failure
+}
+
+// alone is what may go without an answer of the gate.
+func (n *news) alone(now time.Time, urgent bool, targets []int) Grant {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.grant(now, urgent, targets)
 }
 
 // late is how late a grant may come for the way to Redis and back, at most half a second.

@@ -26,6 +26,7 @@ local fields = {
   'limit',  -- near which the limit is believed to be, units a second
   'step',   -- by which the rate grows after the next good round above it
   'before', -- the rate before it was cut, until it is known whether that helps; 0 = it is
+  'top',    -- the same, before it was cut first
   'refused', -- the share of calls for which it was cut
   'cut_n', 'cut_f', -- calls with an answer since, and those that were refused
   'lower',  -- 1 = it was cut to well below what was accepted
@@ -50,7 +51,8 @@ local function read(key)
   end
   -- Else the clock was set back.
   for _, name in ipairs({'at', 'began', 'first', 'out', 'tried', 'open'}) do p[name] = math.min(p[name], now) end
-  p.due = math.min(p.due, now + 60 * second)
+  local longest = p.grow == 1 and 1 or p.rate > 0 and 1 + 2 * p.lump / p.rate or 60
+  p.due = math.min(p.due, now + longest * second)
   return p
 end
 
@@ -102,11 +104,14 @@ end
 
 -- No limit was met yet: rates that are taken well are doubled, and of others it is what was accepted.
 local function find(p, age, refused)
-  if p.n < 6 or age < second / 4 then return end
-  if refused > 0.3 then
+  if p.n < 6 and age < 2 * second or age < second / 4 then return end
+  if refused > 0.3 and p.rate > 0 then
     p.before = 0
-    change(p, p.rate > 0 and p.rate * (1 - refused) or p.got * second / age)
+    change(p, p.rate * (1 - refused))
     p.limit = 0
+  elseif refused > 0.3 and p.n >= 6 then -- it may have been idle before: this is where to begin
+    p.rate, p.grow, p.before, p.limit = math.max(p.lump, p.got * second / age), 1, 0, 0
+    next_round(p)
   elseif p.grow == 1 and p.bound == 1 then
     p.rate = p.rate * 2
     next_round(p)
@@ -135,7 +140,7 @@ local function weigh(p)
     p.rate = 0.92 * p.limit
   else -- less was accepted, in proportion
     p.noise = math.min(still, 0.15)
-    p.rate, p.limit, p.before = p.before, p.before, 0
+    p.rate, p.limit, p.before = p.top, p.top, 0
   end
   return true
 end
@@ -143,13 +148,15 @@ end
 -- What the answers of a round say of its rate.
 local function judge(p)
   local age, refused = now - p.began, p.f / p.n
-  if p.out > 0 or p.n == 0 or p.n < p.given / 2 then return end
+  if p.out > 0 then return end
+  if age > 60 * second and p.n < p.given / 2 then return next_round(p) end -- answers are lost
+  if p.n == 0 or p.n < p.given / 2 then return end
   if p.grow == 1 or p.rate == 0 then return find(p, age, refused) end
   if p.n < 5 or age < math.max(2 * second, p.window) then return end
   local expected = p.noise * p.n
   local over = p.f - expected > 0.5 + 2 * math.sqrt(expected)
   if over and (p.before == 0 or p.f >= 3 and refused >= 2 * p.refused) then
-    p.before, p.refused, p.cut_n, p.cut_f, p.lower = p.told == 0 and p.rate or 0, refused, 0, 0, 0
+    p.top, p.before, p.refused, p.cut_n, p.cut_f, p.lower = p.rate, p.told == 0 and p.rate or 0, refused, 0, 0, 0
     change(p, p.rate * (1 - math.max(p.f / math.max(p.n, 60), p.told / 20)))
     if refused > 0.1 then p.limit = 0 end -- much has changed: it is a guess
     return
@@ -173,11 +180,13 @@ local function open(p)
       rate = p.sum * second / math.max(cycle, 1)
     end
     p.window, p.before = math.max(p.window, shut), 0
-    change(p, rate)
-    p.limit = 0 -- it is no more than a guess
-    if p.sum == 0 then
+    if p.sum > 0 then
+      change(p, rate)
+      p.limit = 0 -- it is no more than a guess
+    elseif p.rate == 0 then -- others have used it up, or whole calls are refused whatever the time
       p.rate, p.grow = p.lump, 1
-      if p.small > 0 then p.most = math.max(1, p.small / 3) end -- whole calls are refused, whatever the time
+      next_round(p)
+      if p.small > 0 then p.most = math.max(1, p.small / 3) end
     end
     p.open, p.sum = at, 0
   end

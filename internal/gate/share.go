@@ -36,15 +36,37 @@ func (s *share) note(now time.Time, grant Grant, targets []int) {
 	s.at = now
 }
 
-// grant lets one call go if the share has room for it.
-func (s *share) grant(now time.Time, targets []int) Grant {
-	if s.calls == 0 || len(targets) == 0 { // nothing was granted yet: there is no share
+// catchUp is how late a call may be and yet keep its place: a question that the
+// gate does not answer takes time.
+const catchUp = 600 * time.Millisecond
+
+// ahead is how far urgent calls may go beyond the share; others then wait for it.
+const ahead = time.Second
+
+// grant lets those calls go that the share has room for.
+func (s *share) grant(now time.Time, urgent bool, targets []int) Grant {
+	if s.calls == 0 { // nothing was granted yet: there is no share
 		return Grant{Wait: time.Second}
 	}
-	if wait := max(s.next.Sub(now), s.held.Sub(now)); wait > 0 {
+	if wait := s.held.Sub(now); wait > 0 {
 		return Grant{Wait: wait}
 	}
-	spacing := max(1/s.calls, float64(targets[0])/s.targets)
-	s.next = now.Add(time.Duration(spacing * float64(time.Second)))
-	return Grant{Calls: 1, Last: targets[0], Wait: s.next.Sub(now)}
+	if earliest := now.Add(-catchUp); s.next.Before(earliest) {
+		s.next = earliest
+	}
+	upto := now
+	if urgent {
+		upto = now.Add(ahead)
+	}
+	var g Grant
+	for _, n := range targets {
+		if s.next.After(upto) {
+			g.Wait = s.next.Sub(upto)
+			break
+		}
+		spacing := max(1/s.calls, float64(n)/s.targets)
+		s.next = s.next.Add(time.Duration(spacing * float64(time.Second)))
+		g.Calls, g.Last = g.Calls+1, n
+	}
+	return g
 }

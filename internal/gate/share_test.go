@@ -23,12 +23,10 @@ func steady() (s share, now time.Time) {
 func (s *share) alone(t *testing.T, now time.Time, length time.Duration, targets ...int) (calls int) {
 	t.Helper()
 	for end := now.Add(length); now.Before(end); {
-		grant := s.grant(now, targets)
-		if grant.Wait <= 0 || grant.Calls > 1 || grant.Calls == 1 && grant.Last != targets[0] || grant.Probe {
+		grant := s.grant(now, false, targets)
+		all := grant.Calls == len(targets)
+		if all != (grant.Wait == 0) || grant.Calls > len(targets) || grant.Calls > 0 && grant.Last != targets[grant.Calls-1] || grant.Probe {
 			t.Fatalf("%+v", grant)
-		}
-		if again := s.grant(now, targets); again.Calls > 0 {
-			t.Fatalf("two calls at once: %+v", again)
 		}
 		calls += grant.Calls
 		now = now.Add(grant.Wait)
@@ -42,16 +40,16 @@ func TestShare(t *testing.T) {
 		targets     []int
 		least, most int // calls within 20 s
 	}{
-		"as before":            {nil, []int{100, 100}, 340, 405},
-		"larger calls":         {nil, []int{200}, 170, 205},
-		"smaller calls":        {nil, []int{1}, 340, 405}, // not more of them
-		"a call was cut down":  {func(s *share, now time.Time) { s.note(now, Grant{Calls: 1, Last: 1}, []int{600}) }, []int{100}, 340, 407},
-		"paced":                {func(s *share, now time.Time) { s.note(now, Grant{Held: ReasonQuota, Wait: time.Hour}, []int{1}) }, []int{100}, 340, 405},
-		"held for 10 s":        {func(s *share, now time.Time) { s.note(now, Grant{Held: ReasonPlan, Wait: 10 * time.Second}, []int{1}) }, []int{100}, 170, 205},
+		"as before":            {nil, []int{100, 100}, 340, 420},
+		"larger calls":         {nil, []int{200}, 170, 212},
+		"smaller calls":        {nil, []int{1}, 340, 420}, // not more of them
+		"a call was cut down":  {func(s *share, now time.Time) { s.note(now, Grant{Calls: 1, Last: 1}, []int{600}) }, []int{100}, 340, 420},
+		"paced":                {func(s *share, now time.Time) { s.note(now, Grant{Held: ReasonQuota, Wait: time.Hour}, []int{1}) }, []int{100}, 340, 420},
+		"held for 10 s":        {func(s *share, now time.Time) { s.note(now, Grant{Held: ReasonPlan, Wait: 10 * time.Second}, []int{1}) }, []int{100}, 170, 220},
 		"held for a minute":    {func(s *share, now time.Time) { s.note(now, Grant{Held: ReasonOutage, Wait: time.Minute}, []int{1}) }, []int{100}, 0, 0},
 		"nothing was granted":  {func(s *share, _ time.Time) { *s = share{} }, []int{100}, 0, 0},
 		"less and less":        {func(s *share, now time.Time) { s.note(now.Add(20*time.Second), Grant{Calls: 1, Last: 100}, []int{100}) }, []int{100}, 45, 60},
-		"nothing for an hour,": {func(s *share, now time.Time) { s.note(now.Add(time.Hour), Grant{Calls: 1, Last: 100}, []int{100}) }, []int{100}, 1, 3},
+		"nothing for an hour,": {func(s *share, now time.Time) { s.note(now.Add(time.Hour), Grant{Calls: 1, Last: 100}, []int{100}) }, []int{100}, 1, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, now := steady()
@@ -62,6 +60,25 @@ func TestShare(t *testing.T) {
 				t.Errorf("%d calls in 20 s, want %d to %d", n, tt.least, tt.most)
 			}
 		})
+	}
+}
+
+// Without the gate, too, urgent calls do not wait behind bulk; they are charged to it.
+func TestShareOfUrgentCalls(t *testing.T) {
+	s, now := steady()
+	s.alone(t, now, 5*time.Second, 100)
+	now = now.Add(5 * time.Second)
+	for s.grant(now, false, []int{100}).Calls > 0 {
+	}
+	urgent := 0
+	for s.grant(now, true, []int{1}).Calls > 0 {
+		urgent++
+	}
+	if urgent < 10 || urgent > 25 {
+		t.Errorf("%d urgent calls went at once", urgent)
+	}
+	if grant := s.grant(now, false, []int{100}); grant.Calls > 0 || grant.Wait < 500*time.Millisecond {
+		t.Errorf("bulk: %+v", grant)
 	}
 }
 
@@ -103,6 +120,10 @@ func TestAskWithoutRedis(t *testing.T) {
 			return grant
 		}
 		expect(t, "nothing was granted before", alone(), Grant{}, time.Second)
+		if _, err := g.Ask(t.Context(), users, false, 7); !errors.Is(err, errBroken) {
+			t.Errorf("asked again at once: %v", err)
+		}
+		clock.pass(askAgain)
 		var tickets []Ticket
 		for range 3 {
 			tickets = append(tickets, ask(t, g, 7, 7).Ticket)
@@ -114,18 +135,19 @@ func TestAskWithoutRedis(t *testing.T) {
 			t.Errorf("%+v", grant)
 		}
 		expect(t, "not faster than before", alone(), Grant{}, 5*time.Second)
+		clock.pass(askAgain)
 		g.Accepted(users, tickets[0], 7)
-		answers := func() string { return client.HGet(t.Context(), g.paces(users)[1], "n").Val() }
+		answers := func() string { return client.HGet(t.Context(), g.paces(users)[1], "sum").Val() }
 		if n := answers(); n != "" {
-			t.Errorf("%s answers before they were told", n)
+			t.Errorf("%s targets before they were told", n)
 		}
 		ask(t, g, 7)
-		if n := answers(); n != "4" {
-			t.Errorf("%s answers, want 4", n)
+		if n := answers(); n != "28" {
+			t.Errorf("%s targets, want 28", n)
 		}
 		ask(t, g, 7)
-		if n := answers(); n != "4" {
-			t.Errorf("%s answers, told twice", n)
+		if n := answers(); n != "28" {
+			t.Errorf("%s targets, told twice", n)
 		}
 		report(t, g, false, hold(ReasonPlan), time.Minute)
 		expect(t, "held", ask(t, g, 7), Grant{Held: ReasonPlan}, time.Minute)

@@ -301,7 +301,8 @@ func (d *delivery) settle(f *flight, err error) {
 	if f.decision.again {
 		d.metrics.retries.WithLabelValues(f.decision.result).Inc()
 		left := f.decision.left.split(f.decision.most, time.Now().Add(f.decision.delay))
-		if left[0].tried || f.decision.most > 0 && left[0].hints == (hints{}) { // whether others fare better is to be known first
+		// Those go first that have not failed; and whether others fare better is to be known.
+		if left[0].tried || left[0].attempts > 0 || f.decision.most > 0 && left[0].hints == (hints{}) {
 			d.todo = append(d.todo, left...)
 		} else {
 			d.todo = append(left, d.todo...)

@@ -20,6 +20,7 @@ type lane struct {
 	closed     time.Time   // the gate has said that nothing goes until then
 	held       gate.Reason // why it has
 	alone      seldom      // it could not be asked
+	tasted     time.Time   // when a new job was last let go ahead
 
 	mu      sync.Mutex
 	waiting []*offer      // that run has not heard of yet
@@ -126,7 +127,8 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 func (l *lane) ask(ctx context.Context, group []*offer) gate.Grant {
 	d, t := l.dispatcher, string(l.targetType)
 	grant, err := d.gate.Ask(ctx, t, d.urgent, costs(group)...)
-	if newcomer := !l.share(group[0].job).served; err == nil && newcomer && grant.Calls == 0 && grant.Wait > recheck && !d.urgent {
+	if newcomer := !l.share(group[0].job).served; err == nil && newcomer && grant.Calls == 0 && grant.Wait > recheck && !d.urgent && time.Since(l.tasted) > time.Second {
+		l.tasted = time.Now()
 		grant, err = d.gate.Ask(ctx, t, true, min(group[0].targets, taste))
 	}
 	if err != nil && ctx.Err() == nil && l.alone.due() {

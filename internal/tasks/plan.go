@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,7 +151,7 @@ func (p *pace) learn(ctx context.Context, g *gate.Gate, t apiclient.TargetType) 
 	}
 	var learned []string
 	for _, b := range beliefs {
-		if !b.Learned {
+		if !b.Learned || p.within(b) {
 			continue
 		}
 		r := gate.Rate{N: max(int(b.Rate*60), 1), Targets: b.Scope == gate.ScopeTargets, Window: time.Minute}
@@ -163,6 +164,13 @@ func (p *pace) learn(ctx context.Context, g *gate.Gate, t apiclient.TargetType) 
 		p.learned = &text
 	}
 	return nil
+}
+
+// within reports whether the known quota is narrower than what was learned.
+func (p *pace) within(b gate.Belief) bool {
+	return slices.ContainsFunc(p.rates, func(r gate.Rate) bool {
+		return r.Targets == (b.Scope == gate.ScopeTargets) && float64(r.N)/r.Window.Seconds() <= b.Rate
+	})
 }
 
 func targetTypes() (names []string) {

@@ -67,6 +67,8 @@ func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 		if p.probe {
 			s.log.Info("calls go again", "target_type", t)
 		}
+	case p.probe && d.result == string(apiclient.KindNoToken):
+		err = s.gate.Unused(s.recording, string(t)) // it did not get so far
 	case p.probe && p.held == gate.ReasonQuota, p.probe && !d.again && p.held != gate.ReasonRejected:
 		err = s.gate.Over(s.recording, string(t), p.held) // it was answered, and not for this cause
 	case p.probe:
