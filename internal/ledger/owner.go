@@ -38,6 +38,15 @@ func (l *Ledger) beat(ctx context.Context, owner string) ([]string, error) {
 	return alive, nil
 }
 
+// Clock reads Redis's clock, which decides when a job starts and expires.
+func (l *Ledger) Clock(ctx context.Context) (time.Time, error) {
+	now, err := l.client.Time(ctx).Result()
+	if err != nil {
+		return now, fmt.Errorf("ledger: clock: %w", err)
+	}
+	return now, nil
+}
+
 // Bury takes this owner out of the living, so that nobody waits OwnerTTL for
 // it. For a clean end, after all claims are released.
 func (l *Ledger) Bury(ctx context.Context) error {

@@ -73,7 +73,7 @@ func (d *delivery) run() (delay time.Duration) {
 	stop, cancel := context.WithCancel(d.stop)
 	defer cancel()
 	if !d.job.ExpiresAt.IsZero() {
-		stop, cancel = context.WithDeadline(stop, d.job.ExpiresAt)
+		stop, cancel = context.WithTimeout(stop, d.job.ExpiresAt.Sub(d.clock()))
 		defer cancel()
 	}
 	defer d.patience.Stop()

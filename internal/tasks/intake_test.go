@@ -294,8 +294,8 @@ func TestIntakeComesBack(t *testing.T) {
 // Neither running bulk jobs nor waiting ones keep an urgent task waiting.
 func TestIntakeBesideBulk(t *testing.T) {
 	p := newProducer(newRig(t, func(c *chatsim.Config) { c.Latency = 200 * time.Millisecond }))
-	p.cfg.Concurrency = 2
-	for i := range 2*bulkSlots + 10 {
+	p.cfg.Concurrency = 8
+	for i := range bulkSlots + 10 {
 		p.submit(fmt.Sprintf(`{"id":"bulk-%d","target":["a%d","b%d"],"options":{"max_rate":1},%s}`, i, i, i, hello), nil)
 	}
 	p.submit(`{"id":"huge",`+hello+`}`, p.numbered(50_000))

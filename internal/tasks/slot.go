@@ -118,7 +118,7 @@ func (w *Worker) endSlice(stop context.Context, end context.CancelFunc, urgent b
 // nothing is to be delivered.
 func (s *slot) turn() (left bool) {
 	for s.stop.Err() == nil {
-		if s.job.Expired(time.Now()) {
+		if s.job.Expired(s.clock()) {
 			return false
 		}
 		segment, err := s.claim()
@@ -176,7 +176,7 @@ func (s *slot) deliver(segment *ledger.Segment) {
 // do the other slots.
 func (s *slot) conclude(state ledger.State) {
 	s.heed(s.job.ID, state)
-	if state != ledger.StateCancelled && s.over.Err() == nil && !s.job.Expired(time.Now()) {
+	if state != ledger.StateCancelled && s.over.Err() == nil && !s.job.Expired(s.clock()) {
 		return
 	}
 	if _, err := s.settle(s.recording, s.job); err != nil {

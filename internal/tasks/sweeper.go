@@ -52,6 +52,9 @@ func (s *sweeper) run() {
 func (s *sweeper) sweep(ctx context.Context) error {
 	began := time.Now()
 	alive, err := s.ledger.Alive(ctx)
+	if err == nil {
+		err = s.setClock(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -142,8 +145,7 @@ func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, o
 			}
 		}
 	}
-	// Whether a time has come is for Redis's clock to decide; ours is not off by more than this.
-	soon := time.Now().Add(sweepEvery)
+	soon := s.clock().Add(sweepEvery) // whether a time has come is for Redis to decide
 	if p.Job.State == ledger.StateCancelled || p.Job.Expired(soon) {
 		if over, err := s.settle(ctx, p.Job); err != nil || over {
 			return err

@@ -128,3 +128,16 @@ func (w *Worker) heed(job string, state ledger.State) {
 		w.log.Info("no more calls for a job", "job", job, "state", state)
 	}
 }
+
+// setClock notes by how much Redis's clock is ahead of this process's.
+func (w *Worker) setClock(ctx context.Context) error {
+	now, err := w.ledger.Clock(ctx)
+	if err == nil {
+		w.skew.Store(int64(time.Until(now)))
+	}
+	return err
+}
+
+// clock is the time by Redis's clock: jobs start and expire by that, whatever
+// the clocks of workers say.
+func (w *Worker) clock() time.Time { return time.Now().Add(time.Duration(w.skew.Load())) }

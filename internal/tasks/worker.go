@@ -81,6 +81,7 @@ type Worker struct {
 
 	learning sync.Mutex // held while a limit is shared
 	running  atomic.Pointer[map[string]int]
+	skew     atomic.Int64 // nanoseconds: see clock
 	passes   map[apiclient.TargetType]*atomic.Pointer[time.Time]
 
 	present presences // slots at work
