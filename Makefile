@@ -8,7 +8,7 @@ LDFLAGS := -X crier/internal/settings.version=$(VERSION)
 FUZZTIME ?= 100000x
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race lint fuzz bench torture benchmarks fmt tidy build
+.PHONY: help demo test race lint fuzz bench torture pacing benchmarks fmt tidy build
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ bench: build ## Measure what Crier costs beside a bare loop; needs redis-server 
 
 torture: build ## Kill workers, Redis and the API for a minute, then compare the books; needs redis-server (TORTUREFLAGS="--help": what else)
 	@bin/torture $(TORTUREFLAGS)
+
+pacing: build ## Hold the gate against scripted limits, and draw docs/pictures anew (PACINGFLAGS="--help": what else)
+	@bin/pacing --out docs/pictures $(PACINGFLAGS)
 
 benchmarks: ## Run all Go benchmarks once
 	go test -run '^$$' -bench . -benchmem ./...
