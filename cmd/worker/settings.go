@@ -37,7 +37,7 @@ type flags struct {
 	ChatMaxUsers         string `name:"chat-max-users" env:"CHAT_MAX_USERS" help:"Users in one call (default 600)."`
 	ChatMaxGroups        string `name:"chat-max-groups" env:"CHAT_MAX_GROUPS" help:"Groups in one call (default 600; split 3)."`
 	ChatMaxRooms         string `name:"chat-max-rooms" env:"CHAT_MAX_ROOMS" help:"Rooms in one call (default 600; split 10)."`
-	ChatQuota            string `name:"chat-quota" env:"CHAT_QUOTA" default:"auto" help:"Known quota of calls (N/W) and targets (Nt/W) in a window W of s, m or a duration: users=100/s,6000t/m;chatgroups=20/s,20t/s; auto goes by the answers."`
+	ChatQuota            string `name:"chat-quota" env:"CHAT_QUOTA" default:"auto" help:"Known quota of calls (N/W) and targets (Nt/W) in a window W of s, m or a duration: users=100/s,6000t/m;chatgroups=20/s,20t/s; auto learns it from the answers."`
 	ChatTimeout          string `name:"chat-timeout" env:"CHAT_TIMEOUT" default:"15s" help:"Time of one call."`
 
 	Concurrency       string `name:"concurrency" env:"CONCURRENCY" default:"32" help:"Bulk calls in flight of this process."`

@@ -104,8 +104,8 @@ end
 
 -- No limit was met yet: rates that are taken well are doubled, and of others it is what was accepted.
 local function find(p, age, refused)
-  if p.n < 6 and age < 2 * second or age < second / 4 then return end
-  if refused > 0.3 and p.rate > 0 then
+  if p.n < 6 and age < 2 * second or age < (p.rate > 0 and second / 4 or 2 * second) then return end
+  if refused > 0.3 and p.rate > 0 and p.f >= 3 then
     p.before = 0
     change(p, p.rate * (1 - refused))
     p.limit = 0

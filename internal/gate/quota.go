@@ -36,8 +36,8 @@ func (r Rate) String() string {
 	return fmt.Sprintf("%d%s/%s", r.N, unit, window)
 }
 
-// Quotas are the known limits of each target type. A type without any is not
-// paced until the API throttles.
+// Quotas are the known limits of each target type. Those of a type without any
+// are learned.
 type Quotas map[string][]Rate
 
 // ParseQuotas reads text such as "users=100/s,6000t/m;chatgroups=20/s,20t/s",
