@@ -33,7 +33,7 @@ else
   if p.most > 0 then p.most = math.max(1, p.most * 0.75) end
 end
 write(p)
-local wait = math.max(0.15 * second, math.min((now - p.out) / 10, 30 * second), asked)
+local wait = math.max(0.15 * second, math.min((now - p.out) / 20, 30 * second), asked)
 redis.call('PERSIST', KEYS[1]) -- it may have been no more than pacing, which ends by itself
 redis.call('HSETNX', KEYS[1], 'since', string.format('%.0f', now))
 redis.call('HSET', KEYS[1], 'reason', 'quota', 'until', string.format('%.0f', now + wait), 'at', string.format('%.0f', now))

@@ -106,7 +106,7 @@ func TestQuotaUsedUp(t *testing.T) {
 			clock.pass(wait + later)
 			probe(t, g, ReasonQuota)
 			expect(t, "while a probe is on its way", ask(t, g, 1), Grant{Held: ReasonQuota}, probeTimeout)
-			wait = max(shortest, min(clock.now.Sub(began)/10, 30*time.Second))
+			wait = max(shortest, min(clock.now.Sub(began)/20, 30*time.Second))
 			throttled(t, g, Throttle{Scope: scope, Probe: true}, wait)
 		}
 		clock.pass(wait)
