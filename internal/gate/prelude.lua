@@ -86,19 +86,21 @@ local function change(p, rate)
   next_round(p)
 end
 
+-- Of few calls in a window, one more or less means much.
+local function few(p) return p.n < 30 and p.window > 2 * second end
+
 -- Below the believed limit the rate comes back to it soon, passes it slowly, and then faster and faster.
 local function raise(p)
   if p.most > 0 then
     p.most = math.max(p.most, p.rate * math.max(p.window / second, 1) / 6)
     if p.most >= 1000 then p.most = 0 end
   end
-  local few = p.n < 30 and p.window > 2 * second -- calls in a window: one more or less means much
   if p.rate < p.limit * 0.98 then
     p.rate = math.min(p.rate * 1.04, p.limit * 0.98)
   elseif p.rate < p.limit * 1.02 then
-    p.rate = p.rate * (1 + (p.told > 0 and 0.001 or few and 0.0025 or 0.01))
+    p.rate = p.rate * (1 + (p.told > 0 and 0.001 or few(p) and 0.0025 or 0.01))
   else
-    p.rate, p.step = p.rate * (1 + p.step), math.min(2 * p.step, few and 0.04 or 0.16)
+    p.rate, p.step = p.rate * (1 + p.step), math.min(2 * p.step, few(p) and 0.02 or 0.16)
   end
 end
 
@@ -157,7 +159,7 @@ local function judge(p)
   local over = p.f - expected > 0.5 + 2 * math.sqrt(expected)
   if over and (p.before == 0 or p.f >= 3 and refused >= 2 * p.refused) then
     p.top, p.before, p.refused, p.cut_n, p.cut_f, p.lower = p.rate, p.told == 0 and p.rate or 0, refused, 0, 0, 0
-    change(p, p.rate * (1 - math.max(p.f / math.max(p.n, 60), p.told / 20)))
+    change(p, p.rate * (1 - math.max(p.f / math.max(p.n, few(p) and 30 or 60), p.told / 20)))
     if refused > 0.1 then p.limit = 0 end -- much has changed: it is a guess
     return
   end
