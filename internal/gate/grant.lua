@@ -92,7 +92,8 @@ local function wait_for(q, cost)
     if q.sum - sum + q.new + cost <= q.limit then high = mid else low = mid + 1 end
   end
   -- Calls leave the list at its head, so never before the first (times may fall where the clock was set back).
-  return math.max(q.first_at, (parse(redis.call('LINDEX', q.key, low)))) + q.window - now
+  local from = math.max(q.first_at, (parse(redis.call('LINDEX', q.key, low))))
+  return math.min(from - now, q.window) + q.window
 end
 
 local function pace_wait(p)
