@@ -118,7 +118,7 @@ func life(t *testing.T, client redis.UniversalClient) {
 		t.Errorf("%d rows", n)
 	}
 	jobs := 0
-	for _, err := range l.Jobs(ctx) {
+	for _, err := range l.Jobs(ctx, "") {
 		if jobs++; err != nil {
 			t.Error(err)
 		}

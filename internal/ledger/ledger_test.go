@@ -292,7 +292,7 @@ func TestErrors(t *testing.T) {
 			"PublishLimits": func() error { return l.PublishLimits(ctx, nil) },
 			"Limits":        func() error { _, _, err := l.Limits(ctx); return err },
 			"Learn":         func() error { return l.Learn(ctx, Lesson{}) },
-			"Jobs":          func() error { return firstError(l.Jobs(ctx)) },
+			"Jobs":          func() error { return firstError(l.Jobs(ctx, "")) },
 			"Commit":        func() error { _, err := s.Commit(ctx, Tally{}, to(Sent, 0)); return err },
 		} {
 			if err := call(); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "ledger: ") {
