@@ -171,7 +171,8 @@ func (s *Server) success(c *call, f form, req *request, rng *rand.Rand) []byte {
 
 // openSuccess begins a 200, up to the part that is the call's own.
 func (s *Server) openSuccess(c *call) []byte {
-	out := append(c.scratch.out[:0], `{"action":"post","application":"`+applicationID+`","path":"`...)
+	out := c.scratch.out[:0]
+	out = append(out, `{"action":"post","application":"`+applicationID+`","path":"`...)
 	out = append(out, strings.TrimPrefix(c.request.URL.Path, "/"+s.cfg.Org+"/"+s.cfg.App)...)
 	out = append(out, `","uri":`...)
 	out = appendQuoted(out, "http://"+c.request.Host+c.request.URL.Path)

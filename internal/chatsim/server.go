@@ -111,8 +111,9 @@ func (s *Server) SetOutage(outage Outage) { s.outage.Store(&outage) }
 func (s *Server) SetSecrets(secrets Secrets, revoke bool) { s.tokens.change(secrets, revoke) }
 
 // Reset forgets all that was counted: journal, messages, files, statistics,
-// quota windows, the plan, and the place in the sequence of faults. Faults, quotas,
-// outage, secrets and tokens stay. A call under way counts for the time before.
+// quota windows, the plan, and the place in the sequence of faults. Faults,
+// quotas, outage, secrets and tokens stay. A call under way counts for the time
+// before.
 func (s *Server) Reset() {
 	s.record.Store(newRecord(!s.cfg.NoJournal))
 	s.calls.Store(0)
