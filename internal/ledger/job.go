@@ -16,7 +16,8 @@ import (
 // State is where a job is in its life.
 type State string
 
-// The states. A job is visible from StateRunning (or StateScheduled) on.
+// The states. A job made by a Load is visible from StateRunning (or
+// StateScheduled) on, one made by Begin from StateLoading on.
 const (
 	StateLoading   State = "loading"
 	StateScheduled State = "scheduled"
@@ -50,6 +51,7 @@ type Job struct {
 	Throttled int64 // calls refused for a quota
 
 	Created, Started, Finished time.Time // zero where it has not happened
+	IdleUntil                  time.Time // when the job ends unless something is added; zero if it is not loading
 
 	Reasons map[string]int64 // why targets were not sent: Code.Reason -> targets
 
@@ -81,8 +83,11 @@ func (l *Ledger) Document(ctx context.Context, id string) ([]byte, error) {
 	return doc, nil
 }
 
-// Expired reports whether the job's time is over.
+// Expired reports whether the job's time is over. While it is loading that ends nothing.
 func (j Job) Expired(now time.Time) bool { return !j.ExpiresAt.IsZero() && !now.Before(j.ExpiresAt) }
+
+// Idle reports whether the job is loading and nothing was added for too long.
+func (j Job) Idle(now time.Time) bool { return !j.IdleUntil.IsZero() && !now.Before(j.IdleUntil) }
 
 const (
 	reasonPrefix = "r:"
@@ -123,6 +128,9 @@ func parseJob(id string, fields map[string]string) Job {
 		Calls: number("calls"), Throttled: number("throttled"),
 		Created: at("created"), Started: since("started"), Finished: since("finished"),
 		Reasons: map[string]int64{},
+	}
+	if job.State == StateLoading {
+		job.IdleUntil = at("idle_at")
 	}
 	for name := range fields {
 		if reason, ok := strings.CutPrefix(name, reasonPrefix); ok && number(name) > 0 {
