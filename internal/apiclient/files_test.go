@@ -185,7 +185,6 @@ func TestUploadIsRepeated(t *testing.T) {
 			t.Parallel()
 			text := strings.Repeat("content ", 100_000) // more than any buffer on the way holds
 			var calls atomic.Int32
-			var began time.Time
 			server := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if calls.Add(1) == 1 {
 					first(w, r)
@@ -201,7 +200,7 @@ func TestUploadIsRepeated(t *testing.T) {
 				}
 				_, _ = io.WriteString(w, fileAnswer("http://h", testShare))
 			})
-			began = time.Now()
+			began := time.Now()
 			file, err := newClient(t, server.URL).Upload(t.Context(), upload(text))
 			if err != nil || file.Secret != testShare || calls.Load() != 2 {
 				t.Errorf("%d calls, %v, %v", calls.Load(), file, err)
