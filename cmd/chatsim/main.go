@@ -89,6 +89,6 @@ func summary(st chatsim.Stats) string {
 	if answers.Len() == 0 {
 		answers.WriteString(" none")
 	}
-	return fmt.Sprintf("chatsim: %d calls, %d accepted with %d targets, answers%s, %d unanswered, %d faults, %d token calls",
-		st.Calls, st.AcceptedCalls, st.AcceptedTargets, answers.String(), st.Unanswered, faults, st.TokenCalls)
+	return fmt.Sprintf("chatsim: %d calls, %d accepted with %d targets, answers%s, %d unanswered, %d faults, %d token calls, %d uploads",
+		st.Calls, st.AcceptedCalls, st.AcceptedTargets, answers.String(), st.Unanswered, faults, st.TokenCalls, st.Uploads)
 }

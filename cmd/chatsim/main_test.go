@@ -88,7 +88,7 @@ func TestTheProgram(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	program := exec.CommandContext(t.Context(), binary, "--listen=127.0.0.1:0", "--token=t0", "--max-users=2", "--poison=devil,demon", "--faults=slow=100:delay=1ms", "--quota=chatgroups=1/h")
+	program := exec.CommandContext(t.Context(), binary, "--listen=127.0.0.1:0", "--token=t0", "--max-users=2", "--max-file=5", "--poison=devil,demon", "--faults=slow=100:delay=1ms", "--quota=chatgroups=1/h")
 	program.Env = append(os.Environ(), "CHATSIM_APP=shop", "CHATSIM_ORG=acme")
 	var stderr bytes.Buffer
 	program.Stderr = &stderr
@@ -123,6 +123,13 @@ func TestTheProgram(t *testing.T) {
 		t.Errorf("journal: %d %s", status, text)
 	}
 
+	for _, content := range []string{"12345", "123456"} {
+		status, text := upload(t, url+"/acme/shop/chatfiles", content)
+		if want := map[string]int{"12345": 200, "123456": 413}[content]; status != want {
+			t.Errorf("%s: got %d %s", content, status, text)
+		}
+	}
+
 	// The port is taken now: a second one cannot start.
 	var second bytes.Buffer
 	if code := run([]string{"--listen=" + strings.TrimPrefix(url, "http://")}, io.Discard, &second); code != exitFailed || second.Len() == 0 {
@@ -135,20 +142,25 @@ func TestTheProgram(t *testing.T) {
 	if err := program.Wait(); err != nil {
 		t.Errorf("after SIGTERM: %v", err)
 	}
-	want := "chatsim: 3 calls, 1 accepted with 2 targets, answers 200:1 400:2, 0 unanswered, 1 faults, 0 token calls\n"
+	want := "chatsim: 3 calls, 1 accepted with 2 targets, answers 200:2 400:2 413:1, 0 unanswered, 2 faults, 0 token calls, 1 uploads\n"
 	if stderr.String() != want {
 		t.Errorf("summary %q, want %q", stderr.String(), want)
 	}
 }
 
-// do makes one call and gives back status and body.
+// do makes one call with a JSON body and gives back status and body.
 func do(t *testing.T, method, url, body string) (int, string) {
+	t.Helper()
+	return send(t, method, url, "application/json", body)
+}
+
+func send(t *testing.T, method, url, contentType, body string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Content-Type", contentType)
 	r.Header.Set("Authorization", "Bearer t0")
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -160,4 +172,11 @@ func do(t *testing.T, method, url, body string) (int, string) {
 		t.Fatal(err)
 	}
 	return resp.StatusCode, string(text)
+}
+
+// upload sends one file and gives back status and body.
+func upload(t *testing.T, url, content string) (int, string) {
+	t.Helper()
+	body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n" + content + "\r\n--b--\r\n"
+	return send(t, http.MethodPost, url, "multipart/form-data; boundary=b", body)
 }

@@ -31,13 +31,15 @@ type options struct {
 	ClientID     string        `default:"${client_id}" help:"Client id for the token path; empty with the secret = no token can be fetched."`
 	ClientSecret string        `default:"${client_secret}" help:"Client secret for the token path."`
 	TokenTTL     time.Duration `default:"${token_ttl}" help:"Life of a fetched token."`
-	TokenCalls   int           `default:"0" help:"A fetched token dies after so many message calls; 0 = never."`
+	TokenCalls   int           `default:"0" help:"A fetched token dies after so many message calls and uploads; 0 = never."`
 
 	MaxBody    int `default:"${max_body}" help:"Largest request body in bytes; beyond: 413."`
 	MaxMessage int `default:"${max_message}" help:"Largest msg and ext in bytes; beyond: 400."`
 	MaxUsers   int `default:"${max_users}" help:"Users of one call."`
 	MaxGroups  int `default:"${max_groups}" help:"Groups of one call."`
 	MaxRooms   int `default:"${max_rooms}" help:"Rooms of one call."`
+	MaxFile    int `default:"${max_file}" help:"Largest uploaded file in bytes; beyond: 413."`
+	MaxFiles   int `default:"${max_files}" help:"Uploaded files that are kept; the oldest is forgotten for the next."`
 
 	Quota      string `help:"Quotas: users=100/s,6000t/m@sliding;chatgroups=20/s,20t/s (N/W calls, Nt/W targets; W is s, m, h or a duration; @fixed, @sliding or @bucket)."`
 	PlanCalls  int    `default:"0" help:"Calls accepted until the plan is used up; 0 = never."`
@@ -45,7 +47,7 @@ type options struct {
 
 	Latency time.Duration `default:"0s" help:"Time from request to answer."`
 	Jitter  time.Duration `default:"0s" help:"Most that is added to the latency at random."`
-	Faults  string        `help:"What goes wrong, in percent of message calls: throttle=5:retry_after=2s,reset=3,slow=1:delay=3s."`
+	Faults  string        `help:"What goes wrong, in percent of message calls and uploads: throttle=5:retry_after=2s,reset=3,slow=1:delay=3s."`
 	Seed    int64         `default:"0" help:"Decides all that is random."`
 
 	Poison         []string `help:"Targets that make their whole call answer 400, comma separated."`
@@ -67,6 +69,7 @@ func (o options) config() (chatsim.Config, error) {
 		TokenTTL: o.TokenTTL, TokenCalls: o.TokenCalls,
 		MaxBody: o.MaxBody, MaxMessage: o.MaxMessage,
 		MaxUsers: o.MaxUsers, MaxGroups: o.MaxGroups, MaxRooms: o.MaxRooms,
+		MaxFile: o.MaxFile, MaxFiles: o.MaxFiles,
 		Quotas: quotas, PlanCalls: o.PlanCalls, OldWording: o.OldWording,
 		Latency: o.Latency, LatencyJitter: o.Jitter, Faults: faults, Seed: o.Seed,
 		Poison: o.Poison, Refused: o.Refused, Missing: o.Missing,
@@ -119,6 +122,8 @@ func defaults() kong.Vars {
 		"max_users":     strconv.Itoa(cfg.MaxUsers),
 		"max_groups":    strconv.Itoa(cfg.MaxGroups),
 		"max_rooms":     strconv.Itoa(cfg.MaxRooms),
+		"max_file":      strconv.Itoa(cfg.MaxFile),
+		"max_files":     strconv.Itoa(cfg.MaxFiles),
 	}
 }
 

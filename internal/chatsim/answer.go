@@ -16,7 +16,8 @@ const applicationID = "8be024f0-e978-11e8-b697-5d598d5f8402"
 type answer struct {
 	status     int
 	body       []byte
-	html       bool          // body is an HTML page, not JSON
+	media      string        // of the body; empty = JSON
+	allow      string        // the method of a 405's Allow header
 	retryAfter time.Duration // 0 = no header
 	ending     ending
 }
@@ -54,6 +55,7 @@ var (
 	unknownPath    = refusal{status: http.StatusNotFound, name: "service_resource_not_found", description: "Service resource not found"}
 	wrongMethod    = refusal{status: http.StatusMethodNotAllowed, name: "method_not_allowed", description: "Request method not supported"}
 	wrongMedia     = refusal{status: http.StatusUnsupportedMediaType, name: "unsupported_media_type", description: "Content-Type must be application/json"}
+	notMultipart   = refusal{status: http.StatusUnsupportedMediaType, name: "unsupported_media_type", description: "Content-Type must be multipart/form-data"}
 	bodyTooLarge   = proxyPage(http.StatusRequestEntityTooLarge)
 	noToken        = refusal{
 		status: http.StatusUnauthorized, name: "unauthorized",
@@ -104,7 +106,7 @@ func (f refusal) answer(took time.Duration) answer {
 		title := fmt.Sprintf("%d %s", f.status, http.StatusText(f.status))
 		page := "<html>\r\n<head><title>" + title + "</title></head>\r\n<body>\r\n<center><h1>" + title +
 			"</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
-		return answer{status: f.status, body: []byte(page), html: true}
+		return answer{status: f.status, body: []byte(page), media: "text/html"}
 	case f.name == "":
 		return answer{status: f.status}
 	}
@@ -137,16 +139,16 @@ func (a answer) write(w http.ResponseWriter) {
 	header := w.Header()
 	switch {
 	case len(a.body) == 0:
-	case a.html:
-		header.Set("Content-Type", "text/html")
+	case a.media != "":
+		header.Set("Content-Type", a.media)
 	default:
 		header.Set("Content-Type", "application/json;charset=utf-8")
 	}
 	if a.retryAfter > 0 {
 		header.Set("Retry-After", strconv.FormatInt(int64((a.retryAfter+time.Second-1)/time.Second), 10))
 	}
-	if a.status == http.StatusMethodNotAllowed {
-		header.Set("Allow", http.MethodPost)
+	if a.allow != "" {
+		header.Set("Allow", a.allow)
 	}
 	header.Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.status)

@@ -65,7 +65,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // first, so that whatever follows looks to the client as if its request had
 // gone out whole.
 func (s *Server) answer(c *call) answer {
-	if !c.readBody(s.cfg.MaxBody) {
+	path, refused := s.route(c.request.URL.Path)
+	limit, memory := s.cfg.MaxBody, &c.scratch.body
+	if path == filesPath { // rare and large: no memory for the next call to inherit
+		limit, memory = s.maxUpload(), new(bytes.Buffer)
+	}
+	if !c.readBody(limit, memory) {
 		return answer{ending: endGone}
 	}
 	if outage := *s.outage.Load(); outage != OutageNone {
@@ -75,30 +80,48 @@ func (s *Server) answer(c *call) answer {
 		}
 		return unavailable.answer(c.took())
 	}
-	path, refused := s.route(c.request.URL.Path)
 	if refused != nil {
 		return c.refuse(*refused)
 	}
-	if c.request.Method != http.MethodPost {
-		return c.refuse(wrongMethod)
+	method := http.MethodPost
+	uuid, download := strings.CutPrefix(path, filesPath+"/")
+	if download {
+		method = http.MethodGet
 	}
-	if path == tokenPath {
+	switch {
+	case c.request.Method != method:
+		a := c.refuse(wrongMethod)
+		a.allow = method
+		return a
+	case download:
+		return s.travel(c, s.cfg.Latency, func(c *call) answer { return s.fetchFile(c, uuid) })
+	case path == tokenPath:
 		return s.travel(c, s.cfg.Latency, s.fetchToken)
+	case path == filesPath:
+		return s.takeFile(c, s.rng(^s.uploads.Add(1))) // counted from the far end: no message call has the same
+	default:
+		return s.send(c, messageForms[path], s.rng(s.calls.Add(1)))
 	}
-	rng := rand.New(rand.NewPCG(uint64(s.cfg.Seed), s.calls.Add(1)))
-	return s.send(c, messageForms[path], rng)
 }
 
-// readBody reads up to one byte more than limit, which is enough to know that
-// a body is too large. It is false if the client did not send it all.
-func (c *call) readBody(limit int) bool {
-	c.scratch.body.Reset()
-	_, err := c.scratch.body.ReadFrom(io.LimitReader(c.request.Body, int64(limit)+1))
-	c.body = c.scratch.body.Bytes()
+// rng is what the n-th call draws its fate from.
+func (s *Server) rng(n uint64) *rand.Rand { return rand.New(rand.NewPCG(uint64(s.cfg.Seed), n)) }
+
+// readBody reads up to one byte more than limit into memory, which is enough to
+// know that a body is too large. It is false if the client did not send it all.
+func (c *call) readBody(limit int, memory *bytes.Buffer) bool {
+	memory.Reset()
+	_, err := memory.ReadFrom(io.LimitReader(c.request.Body, int64(limit)+1))
+	c.body = memory.Bytes()
 	return err == nil
 }
 
-const tokenPath = "token"
+// The other paths below /{org}/{app}/. Below filesPath stands each file, by its
+// UUID.
+const (
+	tokenPath = "token"
+	filesPath = "chatfiles"
+)
 
 // messageForms are the paths of message calls below /{org}/{app}/.
 var messageForms = map[string]form{
@@ -120,10 +143,12 @@ func (s *Server) route(path string) (string, *refusal) {
 			description: fmt.Sprintf("Could not find application for %s/%s from URI: %s", parts[0], parts[1], strings.TrimPrefix(path, "/")),
 		}
 	}
-	if _, known := messageForms[parts[2]]; !known && parts[2] != tokenPath {
+	path = parts[2]
+	_, known := messageForms[path]
+	if !known && path != tokenPath && path != filesPath && !strings.HasPrefix(path, filesPath+"/") {
 		return "", &unknownPath
 	}
-	return parts[2], nil
+	return path, nil
 }
 
 // travel handles a call between the two halves of its latency.

@@ -21,8 +21,8 @@ var targetTypes = [...]TargetType{Users, Groups, Rooms}
 
 func (t TargetType) known() bool { return t == Users || t == Groups || t == Rooms }
 
-// maxBodyCeiling bounds Config.MaxBody, in bytes: larger request bodies would
-// say nothing about an API whose own limit is 5 kB.
+// maxBodyCeiling bounds Config.MaxBody and Config.MaxFile, in bytes: larger
+// requests would say nothing about an API whose own limits are 5 kB and 10 MB.
 const maxBodyCeiling = 64 << 20
 
 // Config says which app the simulator plays, what it allows and how it
@@ -40,8 +40,8 @@ type Config struct {
 	// TokenTTL is how long a fetched token lives, at least a second. A shorter
 	// `ttl` in the request wins.
 	TokenTTL time.Duration
-	// TokenCalls is the number of message calls after which a fetched token
-	// dies, whatever its expires_in said. 0 = it never dies early.
+	// TokenCalls is the number of message calls and uploads after which a
+	// fetched token dies, whatever its expires_in said. 0 = it never dies early.
 	TokenCalls int
 
 	// MaxBody is the largest request body in bytes; a larger one answers 413
@@ -53,6 +53,12 @@ type Config struct {
 	// MaxUsers, MaxGroups and MaxRooms are the targets of one call (vendor
 	// page: 600; CHAT-API, split form: 600, 3 and 10).
 	MaxUsers, MaxGroups, MaxRooms int
+	// MaxFile is the largest uploaded file in bytes; a larger one answers 413
+	// (CHAT-API: 10 MB).
+	MaxFile int
+	// MaxFiles is how many uploaded files are kept, at least one; the oldest
+	// is forgotten for the next. All of them are in memory.
+	MaxFiles int
 
 	// Quotas are the limits per target type. None = as many calls as come.
 	Quotas Quotas
@@ -68,7 +74,7 @@ type Config struct {
 	// examined and half after, like the way there and the way back: a client
 	// that leaves in the first half has sent nothing.
 	Latency, LatencyJitter time.Duration
-	// Faults are what goes wrong with message calls, and how often.
+	// Faults are what goes wrong with message calls and uploads, and how often.
 	Faults []Fault
 
 	// Poison names targets that make their whole call answer 400.
@@ -84,7 +90,8 @@ type Config struct {
 	// NoJournal switches the count per target off; Stats still counts.
 	NoJournal bool
 	// Seed decides all that is random: with the same seed, the n-th message
-	// call meets the same fault, jitter and order of names.
+	// call meets the same fault, jitter and order of names, and the n-th upload
+	// the same fault and jitter.
 	Seed int64
 }
 
@@ -103,6 +110,8 @@ func DefaultConfig() Config {
 		MaxUsers:     600,
 		MaxGroups:    600,
 		MaxRooms:     600,
+		MaxFile:      10 << 20,
+		MaxFiles:     100,
 	}
 }
 
@@ -121,6 +130,7 @@ func (c Config) Validate() error {
 	need(c.Token != "" || c.ClientID != "", "a token or a client id and secret is needed, or no call can be made")
 	need(c.TokenTTL >= time.Second, "token TTL must be at least 1s, but is %v", c.TokenTTL)
 	need(c.MaxBody >= 1 && c.MaxBody <= maxBodyCeiling, "max body must be 1 to %d bytes, but is %d", maxBodyCeiling, c.MaxBody)
+	need(c.MaxFile >= 1 && c.MaxFile <= maxBodyCeiling, "max file must be 1 to %d bytes, but is %d", maxBodyCeiling, c.MaxFile)
 	for _, n := range []struct {
 		name  string
 		value int
@@ -131,6 +141,7 @@ func (c Config) Validate() error {
 		{"max users", c.MaxUsers, 1},
 		{"max groups", c.MaxGroups, 1},
 		{"max rooms", c.MaxRooms, 1},
+		{"max files", c.MaxFiles, 1},
 		{"plan calls", c.PlanCalls, 0},
 	} {
 		need(n.value >= n.least, "%s must be at least %d, but is %d", n.name, n.least, n.value)

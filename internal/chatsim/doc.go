@@ -1,6 +1,6 @@
 // Package chatsim is a Chat REST API for demonstrations, tests and benchmarks:
-// it takes messages by the vendor's rules, keeps the documented limits, counts
-// who was delivered to, and misbehaves on request.
+// it takes messages and files by the vendor's rules, keeps the documented limits,
+// counts who was delivered to, and misbehaves on request.
 //
 // The invariant: a target is in the journal exactly as often as a call that
 // named it was accepted. Whatever the client saw of that call (an answer, a

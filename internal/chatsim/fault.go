@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// FaultKind names one way a message call goes wrong.
+// FaultKind names one way a message call or an upload goes wrong.
 type FaultKind string
 
 // The kinds whose call is not accepted: it is neither examined nor counted in
-// the journal, and uses up no quota.
+// the journal, uses up no quota, and its file is not kept.
 const (
 	FaultThrottle    FaultKind = "throttle"    // 429 reach_limit, however few calls there were
 	FaultReachLimit  FaultKind = "reach_limit" // 403 message_send_error, as if a target quota were used up
@@ -42,11 +42,12 @@ const (
 	FaultSlow                FaultKind = "slow"                  // the right answer, after Delay
 )
 
-// Fault is one kind of trouble and how often it strikes. Only message calls
-// meet faults.
+// Fault is one kind of trouble and how often it strikes. Only message calls and
+// uploads meet faults.
 type Fault struct {
 	Kind FaultKind
-	// Percent of message calls, above 0; all faults together at most 100.
+	// Percent of message calls, and of uploads, above 0; all faults together at
+	// most 100.
 	Percent float64
 	// Delay passes before the fault shows, on top of the latency. 0 = none.
 	Delay time.Duration

@@ -36,6 +36,8 @@ type Stats struct {
 	TokenCalls   int64 `json:"token_calls"`   // requests to the token path
 	TokensIssued int64 `json:"tokens_issued"` // those that were answered with a token
 
+	Uploads int64 `json:"uploads"` // files that were taken, those forgotten since included
+
 	LargestBody int `json:"largest_body"` // bytes of the largest body of a message call, refused ones included
 	MostTargets int `json:"most_targets"` // most targets of one call, refused ones included
 
@@ -71,6 +73,7 @@ type record struct {
 	stats    Stats
 	messages map[uint64]*Message
 	order    []*Message
+	files    []File // oldest first; their bytes never change
 }
 
 func newRecord(withJournal bool) *record {

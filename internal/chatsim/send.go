@@ -27,6 +27,20 @@ func (s *Server) send(c *call, f form, rng *rand.Rand) answer {
 	if len(c.body) > s.cfg.MaxBody {
 		return c.refuse(bodyTooLarge) // by the proxy, before the service sees the call
 	}
+	return s.venture(c, rng, func(c *call) answer {
+		req, refused := s.examine(c, f)
+		if refused != nil {
+			return c.refuse(*refused)
+		}
+		c.record.accept(req, c.body, s.fates)
+		c.accepted = req
+		return answer{status: http.StatusOK, body: s.success(c, f, req, rng)}
+	})
+}
+
+// venture takes a call through its latency and the fault it meets. What handle
+// refuses by the rules keeps its plain refusal.
+func (s *Server) venture(c *call, rng *rand.Rand, handle func(*call) answer) answer {
 	fault, faulty := drawFault(*s.faults.Load(), rng)
 	latency := s.cfg.Latency + time.Duration(rng.Float64()*float64(s.cfg.LatencyJitter))
 
@@ -34,14 +48,8 @@ func (s *Server) send(c *call, f form, rng *rand.Rand) answer {
 		if faulty && !effects[fault.Kind].accepted {
 			return s.strike(c, fault, answer{})
 		}
-		req, refused := s.examine(c, f)
-		if refused != nil {
-			return c.refuse(*refused)
-		}
-		c.record.accept(req, c.body, s.fates)
-		c.accepted = req
-		a := answer{status: http.StatusOK, body: s.success(c, f, req, rng)}
-		if faulty {
+		a := handle(c)
+		if faulty && a.status == http.StatusOK {
 			return s.strike(c, fault, a)
 		}
 		return a
@@ -132,13 +140,7 @@ func (s *Server) success(c *call, f form, req *request, rng *rand.Rand) []byte {
 	rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	clear(c.scratch.seen)
 
-	path := strings.TrimPrefix(c.request.URL.Path, "/"+s.cfg.Org+"/"+s.cfg.App)
-	out := c.scratch.out[:0]
-	out = append(out, `{"action":"post","application":"`+applicationID+`","path":"`...)
-	out = append(out, path...)
-	out = append(out, `","uri":`...)
-	out = appendQuoted(out, "http://"+c.request.Host+c.request.URL.Path)
-	out = append(out, `,"data":{`...)
+	out := append(s.openSuccess(c), `"data":{`...)
 	for _, name := range names {
 		id++
 		end := s.fates[name]
@@ -162,13 +164,28 @@ func (s *Server) success(c *call, f form, req *request, rng *rand.Rand) []byte {
 			out = append(out, `:"success"`...)
 		}
 	}
-	out = append(out, `},"timestamp":`...)
+	out = s.closeSuccess(c, append(out, '}'))
+	c.scratch.out = out
+	return out
+}
+
+// openSuccess begins a 200, up to the part that is the call's own.
+func (s *Server) openSuccess(c *call) []byte {
+	out := c.scratch.out[:0]
+	out = append(out, `{"action":"post","application":"`+applicationID+`","path":"`...)
+	out = append(out, strings.TrimPrefix(c.request.URL.Path, "/"+s.cfg.Org+"/"+s.cfg.App)...)
+	out = append(out, `","uri":`...)
+	out = appendQuoted(out, "http://"+c.request.Host+c.request.URL.Path)
+	return append(out, ',')
+}
+
+// closeSuccess ends a 200 after the part that is the call's own.
+func (s *Server) closeSuccess(c *call, out []byte) []byte {
+	out = append(out, `,"timestamp":`...)
 	out = strconv.AppendInt(out, time.Now().UnixMilli(), 10)
 	out = append(out, `,"duration":`...)
 	out = strconv.AppendInt(out, c.took().Milliseconds(), 10)
-	out = append(out, `,"organization":"`+s.cfg.Org+`","applicationName":"`+s.cfg.App+`"}`...)
-	c.scratch.out = out
-	return out
+	return append(out, `,"organization":"`+s.cfg.Org+`","applicationName":"`+s.cfg.App+`"}`...)
 }
 
 // appendQuoted appends text as a JSON string.

@@ -34,7 +34,8 @@ type Server struct {
 	faults   atomic.Pointer[[]Fault]
 	outage   atomic.Pointer[Outage]
 	calls    atomic.Uint64 // message calls since the start or the last reset
-	ids      atomic.Int64  // the last message id given out
+	uploads  atomic.Uint64 // the same for uploads
+	ids      atomic.Int64  // the last id given out, of a message or a file
 	inFlight atomic.Int64
 
 	closed    chan struct{} // ends what faults draw out: hangs and delays
@@ -109,12 +110,14 @@ func (s *Server) SetOutage(outage Outage) { s.outage.Store(&outage) }
 // fetched so far; without it they live on.
 func (s *Server) SetSecrets(secrets Secrets, revoke bool) { s.tokens.change(secrets, revoke) }
 
-// Reset forgets all that was counted: journal, messages, statistics, quota
-// windows, the plan, and the place in the sequence of faults. Faults, quotas,
-// outage, secrets and tokens stay. A call under way counts for the time before.
+// Reset forgets all that was counted: journal, messages, files, statistics,
+// quota windows, the plan, and the place in the sequence of faults. Faults,
+// quotas, outage, secrets and tokens stay. A call under way counts for the time
+// before.
 func (s *Server) Reset() {
 	s.record.Store(newRecord(!s.cfg.NoJournal))
 	s.calls.Store(0)
+	s.uploads.Store(0)
 	s.quota.reset()
 }
 
@@ -166,3 +169,7 @@ func (s *Server) Lost(targetType TargetType, name string) int {
 // Messages lists the first 256 distinct messages that were accepted, oldest
 // first.
 func (s *Server) Messages() []Message { return s.record.Load().list() }
+
+// Files lists copies of the uploaded files that are still kept, at most
+// Config.MaxFiles, oldest first.
+func (s *Server) Files() []File { return s.record.Load().listFiles() }

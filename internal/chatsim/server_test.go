@@ -32,7 +32,7 @@ func TestNewNamesEveryFault(t *testing.T) {
 	}
 	for _, part := range []string{
 		`org must be`, `app must be`, "belong together", "token TTL", "max body", "token calls", "max message",
-		"max users", "max groups", "max rooms", "plan calls", "latency must not", "jitter must not", `"people"`, `"bogus"`,
+		"max users", "max groups", "max rooms", "max file must", "max files", "plan calls", "latency must not", "jitter must not", `"people"`, `"bogus"`,
 	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%s is missing in:\n%v", part, err)

@@ -47,6 +47,10 @@ type reply struct {
 	Data        map[string]string `json:"data"`
 	Token       string            `json:"access_token"`
 	ExpiresIn   int64             `json:"expires_in"`
+	Entities    []struct {
+		UUID   string `json:"uuid"`
+		Secret string `json:"share-secret"`
+	} `json:"entities"`
 }
 
 // call sends body without a network; edit may change the request before.

@@ -31,7 +31,7 @@ type tokenDesk struct {
 // issuedToken is a fetched token; once dead it stays known, as dead.
 type issuedToken struct {
 	expires time.Time
-	calls   int // message calls it was shown at
+	calls   int // message calls and uploads it was shown at
 }
 
 func newTokenDesk(secrets Secrets, seed int64) *tokenDesk {
@@ -40,8 +40,8 @@ func newTokenDesk(secrets Secrets, seed int64) *tokenDesk {
 	return &tokenDesk{secrets: secrets, issued: make(map[string]*issuedToken), random: rand.NewChaCha8(key)}
 }
 
-// admit checks the Authorization header of a message call and counts the call
-// against the token's life. maxCalls 0 = tokens live until they expire.
+// admit checks the Authorization header of a message call or an upload and
+// counts it against the token's life. maxCalls 0 = tokens live until they expire.
 func (d *tokenDesk) admit(authorization string, maxCalls int) *refusal {
 	if authorization == "" {
 		return &noToken
