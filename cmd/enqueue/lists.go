@@ -15,12 +15,18 @@ import (
 )
 
 // read makes the submission that the flags describe and hands it to use, with
-// its lists open and progress shown.
-func (c *jobFlags) read(ctx context.Context, a *app, use func(tasks.Submission) error) error {
+// its lists open and progress shown, and with the file that goes with it, nil =
+// none. That is not uploaded yet.
+func (c *jobFlags) read(ctx context.Context, a *app, use func(tasks.Submission, *attached) error) error {
 	if err := c.checkLists(); err != nil {
 		return err
 	}
-	document, err := c.document(ctx, a)
+	file, err := c.openAttached()
+	if err != nil {
+		return err
+	}
+	defer file.close()
+	document, err := c.document(ctx, a, file)
 	if err != nil {
 		return err
 	}
@@ -47,7 +53,7 @@ func (c *jobFlags) read(ctx context.Context, a *app, use func(tasks.Submission) 
 	var end func()
 	sub.Progress, end = a.beginLoad()
 	defer end()
-	return use(sub)
+	return use(sub, file)
 }
 
 // beginLoad prepares for a list of millions of names. It returns what shows

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9"
 
 	"crier/internal/gate"
 	"crier/internal/ledger"
@@ -59,9 +60,11 @@ type commands struct {
 // app is what commands work with.
 type app struct {
 	streams
-	ledger *ledger.Ledger
-	gate   *gate.Gate
-	queue  *tasks.Queue
+	redis     redis.UniversalClient
+	namespace string
+	ledger    *ledger.Ledger
+	gate      *gate.Gate
+	queue     *tasks.Queue
 }
 
 // errNotAllSent ends a wait for a job that did not reach every target.
@@ -82,7 +85,7 @@ func run(args []string, std streams) int {
 	context.AfterFunc(ctx, stop) // a second signal ends what does not heed the first, such as the opening of a named pipe
 	var c commands
 	parsed, done, err := settings.Parse(&c, args, std.out, kong.Name("enqueue"),
-		kong.Description("Hands send jobs to the workers and tells what became of them. It needs only REDIS_URL and NAMESPACE."),
+		kong.Description("Hands send jobs to the workers and tells what became of them. It needs only REDIS_URL and NAMESPACE, and CHAT_* for --attach."),
 		kong.BindTo(ctx, (*context.Context)(nil)))
 	if done {
 		return settings.ExitOK
@@ -120,7 +123,10 @@ func open(r settings.Redis, std streams) (app, error) {
 	if err != nil {
 		return app{}, err
 	}
-	return app{streams: std, ledger: book, gate: gate.New(conn.Client, gates), queue: tasks.NewQueue(conn.Client, namespace)}, nil
+	return app{
+		streams: std, redis: conn.Client, namespace: namespace,
+		ledger: book, gate: gate.New(conn.Client, gates), queue: tasks.NewQueue(conn.Client, namespace),
+	}, nil
 }
 
 // input is standard input as a stream that breaks off when ctx ends: a read of

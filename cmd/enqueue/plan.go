@@ -19,7 +19,10 @@ type planCommand struct {
 // Run tells what sending would take.
 func (c *planCommand) Run(ctx context.Context, a *app) error {
 	var plan tasks.Plan
-	err := c.read(ctx, a, func(sub tasks.Submission) (err error) {
+	err := c.read(ctx, a, func(sub tasks.Submission, file *attached) (err error) {
+		if file != nil {
+			fmt.Fprintf(a.err, "%s is not uploaded: a URL and a secret of the usual length stand in for its own\n", file.path)
+		}
 		planner := tasks.Submitter{Ledger: a.ledger, Queue: a.queue, Gate: a.gate}
 		plan, err = planner.Plan(ctx, sub)
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"crier/internal/settings"
 	"crier/internal/tasks"
 )
 
@@ -24,11 +25,12 @@ type jobFlags struct {
 	Exclude     []string `sep:"none" placeholder:"FILE" help:"List of names that are left out, opt-outs perhaps; written as --targets, may be given again and again."`
 	SkipInvalid bool     `help:"Leave invalid names out and report them, instead of refusing the list."`
 
-	Type *string `help:"Message type; txt goes with --text, the others with --msg."`
-	Text *string `help:"Text of a txt message."`
-	Msg  *string `placeholder:"JSON" help:"The msg object, of any type."`
-	From *string `placeholder:"USER" help:"Sender (the API's default is admin)."`
-	Ext  *string `placeholder:"JSON" help:"Extension object."`
+	Type   *string `help:"Message type; txt goes with --text, img, audio, video and file with --attach, all others with --msg."`
+	Text   *string `help:"Text of a txt message."`
+	Attach *string `placeholder:"FILE" help:"File of at most 10 MB that is uploaded for a message of type img, audio, video (the video itself, not its thumb) or file; its url, secret, filename and the size of a picture go into the message, of --msg and --job too. It needs the settings CHAT_*; the API keeps files for 7 days. With --id it is uploaded once, however often this is run."`
+	Msg    *string `placeholder:"JSON" help:"The msg object, of any type."`
+	From   *string `placeholder:"USER" help:"Sender (the API's default is admin)."`
+	Ext    *string `placeholder:"JSON" help:"Extension object."`
 
 	ID        *string `help:"The job's id, made for you when absent: the same id again is the same job."`
 	Name      *string `placeholder:"TEXT" help:"A name for people."`
@@ -38,6 +40,8 @@ type jobFlags struct {
 	SendAt    *string `placeholder:"TIME" help:"When to begin (RFC 3339)."`
 	ExpiresAt *string `placeholder:"TIME" help:"When to end, with what is pending cancelled (RFC 3339)."`
 	OnUnknown *string `placeholder:"POLICY" help:"After a lost answer: resend (default) or hold."`
+
+	Chat settings.Chat `embed:"" group:"Settings that --attach alone needs:"`
 }
 
 type sendCommand struct {
@@ -54,8 +58,13 @@ type answerFlags struct {
 // Run submits the job.
 func (c *sendCommand) Run(ctx context.Context, a *app) error {
 	var done tasks.Submitted
-	err := c.read(ctx, a, func(sub tasks.Submission) (err error) {
+	err := c.read(ctx, a, func(sub tasks.Submission, file *attached) (err error) {
 		submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
+		if file != nil {
+			if sub.Document, err = file.put(ctx, a, sub, &submitter); err != nil {
+				return err
+			}
+		}
 		done, err = submitter.Submit(ctx, sub)
 		return err
 	})
@@ -103,8 +112,9 @@ func accepted(done tasks.Submitted) string {
 	return line
 }
 
-// document is the one that --job names, or the one that the other flags describe.
-func (c *jobFlags) document(ctx context.Context, a *app) (tasks.Document, error) {
+// document is the one that --job names, or the one that the other flags
+// describe, with the file in its message.
+func (c *jobFlags) document(ctx context.Context, a *app, file *attached) (tasks.Document, error) {
 	var text []byte
 	var err error
 	if c.Job != nil {
@@ -115,7 +125,7 @@ func (c *jobFlags) document(ctx context.Context, a *app) (tasks.Document, error)
 	if err != nil {
 		return tasks.Document{}, err
 	}
-	d, err := tasks.ParseDocument(text)
+	d, err := file.parse(ctx, a, text)
 	if err != nil {
 		return d, err
 	}
@@ -130,7 +140,7 @@ func (c *jobFlags) jobFile(ctx context.Context, a *app) ([]byte, error) {
 		c.TargetType, c.Type, c.Text, c.Msg, c.From, c.Ext, c.ID, c.Name, c.Priority, c.SendAt, c.ExpiresAt, c.OnUnknown,
 	} {
 		if other != nil || c.Weight != nil || c.MaxRate != nil || c.Target != nil {
-			return nil, usage("--job is the whole document: of the flags about it only --targets, --exclude and --skip-invalid go along")
+			return nil, usage("--job is the whole document: of the flags about it only --targets, --exclude, --skip-invalid and --attach go along")
 		}
 	}
 	if *c.Job == "-" {
@@ -190,13 +200,19 @@ func (c *jobFlags) describe() ([]byte, error) {
 	return json.Marshal(doc)
 }
 
-// message is the msg object: --msg, or what --type and --text make.
+// message is the msg object: --msg, or what --type with --text or --attach makes.
 func (c *jobFlags) message() (any, error) {
 	switch {
 	case c.Msg != nil && (c.Type != nil || c.Text != nil):
 		return nil, usage("--msg is the whole message: --type and --text do not go along")
 	case c.Msg != nil:
 		return rawJSON("--msg", *c.Msg)
+	case c.Attach != nil && c.Text != nil:
+		return nil, usage("--attach goes with a message of type %s: --text does not go along", attachable())
+	case c.Attach != nil && c.Type == nil:
+		return nil, usage("--attach needs --type with one of %s, or --msg", attachable())
+	case c.Attach != nil:
+		return map[string]string{"type": *c.Type}, nil
 	case c.Text != nil && (c.Type == nil || *c.Type == "txt"):
 		return map[string]string{"type": "txt", "msg": *c.Text}, nil
 	case c.Type != nil && *c.Type == "txt":

@@ -25,26 +25,16 @@ type chatAPI struct {
 func (c *chatAPI) newClient(observe func(string, int, time.Duration)) (*apiclient.Client, error) {
 	cfg := c.chat
 	cfg.Observe = observe
-	if c.clientID == "" {
-		c.tokens = apiclient.ReadToken(c.token)
-	} else {
-		var err error
-		c.tokens, err = apiclient.ClientCredentials(apiclient.CredentialsConfig{
-			BaseURL: cfg.BaseURL, Org: cfg.Org, App: cfg.App, ClientID: c.clientID, Secret: c.clientSecret,
-			Timeout: cfg.Timeout,
-			Observe: func(endpoint string, status int, took time.Duration) {
-				observe(endpoint, status, took)
-				if status/100 != 2 { // nobody else may notice while the old token serves
-					c.log.Warn("the token endpoint gave no token", "status", status)
-				}
-			},
-			Store: tasks.NewTokenStore(c.redis, tasks.TokenStoreConfig{
-				Namespace: c.tasks.Namespace, App: c.tasks.App, ClientID: c.clientID, Secret: c.clientSecret,
-			}, c.log),
-		})
-		if err != nil {
-			return nil, err
-		}
+	var err error
+	c.tokens, err = tasks.NewTokens(tasks.TokensConfig{
+		Fixed: c.access.Token, Redis: c.redis, Namespace: c.tasks.Namespace,
+		Credentials: apiclient.CredentialsConfig{
+			BaseURL: cfg.BaseURL, Org: cfg.Org, App: cfg.App, Timeout: cfg.Timeout,
+			ClientID: c.access.ClientID, Secret: c.access.Secret, Observe: observe,
+		},
+	}, c.log)
+	if err != nil {
+		return nil, err
 	}
 	cfg.Tokens = c.tokens
 	return apiclient.New(cfg)

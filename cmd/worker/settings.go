@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"log/slog"
 	"math"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -22,23 +20,15 @@ import (
 // flags are the settings as texts: kong would stop at the first wrong one.
 type flags struct {
 	settings.Redis
+	settings.Chat
 
-	ChatURL              string `name:"chat-url" env:"CHAT_URL" default:"https://a1.easecdn.com" help:"Base URL of the Chat API."`
-	ChatOrg              string `name:"chat-org" env:"CHAT_ORG" help:"Path part {org_name}; required."`
-	ChatApp              string `name:"chat-app" env:"CHAT_APP" help:"Path part {app_name}; required."`
-	ChatToken            string `name:"chat-token" env:"CHAT_TOKEN" help:"Fixed bearer token; or set a client id and secret."`
-	ChatTokenFile        string `name:"chat-token-file" env:"CHAT_TOKEN_FILE" help:"File that holds CHAT_TOKEN; read again when the token is refused."`
-	ChatClientID         string `name:"chat-client-id" env:"CHAT_CLIENT_ID" help:"Client id with which tokens are fetched and renewed."`
-	ChatClientSecret     string `name:"chat-client-secret" env:"CHAT_CLIENT_SECRET" help:"Client secret that goes with it."`
-	ChatClientSecretFile string `name:"chat-client-secret-file" env:"CHAT_CLIENT_SECRET_FILE" help:"File that holds CHAT_CLIENT_SECRET; read again for each token."`
-	ChatAPI              string `name:"chat-api" env:"CHAT_API" default:"unified" help:"Form of the API: unified (POST .../messages) or split (POST .../messages/users, /chatgroups, /chatrooms)."`
-	ChatMaxBody          string `name:"chat-max-body" env:"CHAT_MAX_BODY" default:"5120" help:"Bytes of one request body, at least 1024."`
-	ChatMaxMessage       string `name:"chat-max-message" env:"CHAT_MAX_MESSAGE" default:"4096" help:"Bytes of msg and ext, encoded."`
-	ChatMaxUsers         string `name:"chat-max-users" env:"CHAT_MAX_USERS" help:"Users in one call (default 600)."`
-	ChatMaxGroups        string `name:"chat-max-groups" env:"CHAT_MAX_GROUPS" help:"Groups in one call (default 600; split 3)."`
-	ChatMaxRooms         string `name:"chat-max-rooms" env:"CHAT_MAX_ROOMS" help:"Rooms in one call (default 600; split 10)."`
-	ChatQuota            string `name:"chat-quota" env:"CHAT_QUOTA" default:"auto" help:"Known quota of calls (N/W) and targets (Nt/W) in a window W of s, m or a duration: users=100/s,6000t/m;chatgroups=20/s,20t/s; auto learns it from the answers."`
-	ChatTimeout          string `name:"chat-timeout" env:"CHAT_TIMEOUT" default:"15s" help:"Time of one call."`
+	ChatAPI        string `name:"chat-api" env:"CHAT_API" default:"unified" help:"Form of the API: unified (POST .../messages) or split (POST .../messages/users, /chatgroups, /chatrooms)."`
+	ChatMaxBody    string `name:"chat-max-body" env:"CHAT_MAX_BODY" default:"5120" help:"Bytes of one request body, at least 1024."`
+	ChatMaxMessage string `name:"chat-max-message" env:"CHAT_MAX_MESSAGE" default:"4096" help:"Bytes of msg and ext, encoded."`
+	ChatMaxUsers   string `name:"chat-max-users" env:"CHAT_MAX_USERS" help:"Users in one call (default 600)."`
+	ChatMaxGroups  string `name:"chat-max-groups" env:"CHAT_MAX_GROUPS" help:"Groups in one call (default 600; split 3)."`
+	ChatMaxRooms   string `name:"chat-max-rooms" env:"CHAT_MAX_ROOMS" help:"Rooms in one call (default 600; split 10)."`
+	ChatQuota      string `name:"chat-quota" env:"CHAT_QUOTA" default:"auto" help:"Known quota of calls (N/W) and targets (Nt/W) in a window W of s, m or a duration: users=100/s,6000t/m;chatgroups=20/s,20t/s; auto learns it from the answers."`
 
 	Concurrency       string `name:"concurrency" env:"CONCURRENCY" default:"32" help:"Bulk calls in flight of this process."`
 	UrgentConcurrency string `name:"urgent-concurrency" env:"URGENT_CONCURRENCY" default:"8" help:"Urgent calls in flight, on top."`
@@ -64,35 +54,13 @@ func about() []kong.Option {
 
 // config is the settings as values.
 type config struct {
-	redisURL            string
-	clientID            string // "" = the token is fixed
-	token, clientSecret secret
-	adminAddr           string // "" = none
-	chat                apiclient.Config
-	ledger              ledger.Config
-	gate                gate.Config
-	tasks               tasks.Config
-}
-
-// secret returns a secret as it is now: a file may be given another content
-// while the worker runs, as Kubernetes does with its secrets.
-type secret func() (string, error)
-
-// secretIn returns the secret in a file, or without one this value.
-func secretIn(file, value string) secret {
-	if file == "" {
-		return func() (string, error) { return value, nil }
-	}
-	return func() (string, error) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return "", err
-		}
-		if value := strings.TrimRight(string(text), "\r\n"); value != "" {
-			return value, nil
-		}
-		return "", errors.New(file + " is empty")
-	}
+	redisURL  string
+	adminAddr string // "" = none
+	access    settings.ChatAccess
+	chat      apiclient.Config
+	ledger    ledger.Config
+	gate      gate.Config
+	tasks     tasks.Config
 }
 
 // connections is how many connections to Redis are of use: each call in flight
@@ -132,45 +100,11 @@ func (f *flags) read(stderr *os.File) (config, *slog.Logger, error) {
 
 // readChat reads where the API is and who we are to it.
 func (f *flags) readChat(faults *settings.Faults, c *config) {
-	c.chat.BaseURL = strings.TrimRight(f.ChatURL, "/")
-	c.chat.Org, c.chat.App = f.ChatOrg, f.ChatApp
-	c.tasks.App = c.chat.Org + "/" + c.chat.App
 	c.chat.Form = apiclient.Form(faults.OneOf("CHAT_API", f.ChatAPI, string(apiclient.FormUnified), string(apiclient.FormSplit)))
-	c.chat.Timeout = faults.Duration("CHAT_TIMEOUT", f.ChatTimeout, 10*time.Millisecond, time.Hour)
-	token := faults.Secret("CHAT_TOKEN", f.ChatToken, "", f.ChatTokenFile)
-	if bare := strings.TrimSpace(token); token != "" && (bare == "" || strings.ContainsFunc(bare, notInHeader)) {
-		faults.Add("CHAT_TOKEN", "must be printable ASCII without spaces: nothing else can be a bearer token")
-	}
-	c.token = secretIn(f.ChatTokenFile, token)
-	c.clientID = f.ChatClientID
-	clientSecret := faults.Secret("CHAT_CLIENT_SECRET", f.ChatClientSecret, "", f.ChatClientSecretFile)
-	if clientSecret != "" && strings.TrimSpace(clientSecret) == "" {
-		faults.Add("CHAT_CLIENT_SECRET", "is blank")
-	}
-	c.clientSecret = secretIn(f.ChatClientSecretFile, clientSecret)
-	switch hasToken, hasClient := f.ChatToken+f.ChatTokenFile != "", f.ChatClientID+f.ChatClientSecret+f.ChatClientSecretFile != ""; {
-	case hasToken && hasClient:
-		faults.Add("CHAT_TOKEN", "is given together with CHAT_CLIENT_ID and CHAT_CLIENT_SECRET: one of the two")
-	case hasClient:
-		faults.Required("CHAT_CLIENT_ID", f.ChatClientID)
-		if f.ChatClientSecretFile == "" {
-			faults.Required("CHAT_CLIENT_SECRET", f.ChatClientSecret)
-		}
-	case !hasToken:
-		faults.Add("CHAT_TOKEN", "is required, or CHAT_CLIENT_ID and CHAT_CLIENT_SECRET")
-	}
-	variables := map[string]string{"BaseURL": "CHAT_URL", "Org": "CHAT_ORG", "App": "CHAT_APP"} // others have bounds of ours
-	if joined, ok := c.chat.Validate().(interface{ Unwrap() []error }); ok {
-		for _, err := range joined.Unwrap() {
-			var fault apiclient.FieldError
-			if errors.As(err, &fault) && variables[fault.Field] != "" {
-				faults.Add(variables[fault.Field], "%s", fault.Problem)
-			}
-		}
-	}
+	c.access = f.ReadChat(faults, apiclient.CheckApp)
+	c.chat.BaseURL, c.chat.Org, c.chat.App, c.chat.Timeout = c.access.BaseURL, c.access.Org, c.access.App, c.access.Timeout
+	c.tasks.App = c.access.Org + "/" + c.access.App
 }
-
-func notInHeader(r rune) bool { return r <= ' ' || r > '~' }
 
 // readLimits reads what one call may hold and how many may go.
 func (f *flags) readLimits(faults *settings.Faults, c *config) {

@@ -8,9 +8,10 @@ import (
 	"sync"
 )
 
-// Client sends messages. It is safe for use by many goroutines.
+// Client sends messages and uploads files. It is safe for use by many goroutines.
 type Client struct {
 	wire    *wire
+	files   *files
 	form    Form
 	ids     bool
 	tokens  TokenSource
@@ -32,7 +33,7 @@ func New(c Config) (*Client, error) {
 		w.observe = c.Observe
 	}
 	return &Client{
-		wire: w, form: c.Form, ids: c.MessageIDs, tokens: c.Tokens, url: base.JoinPath("messages").String(),
+		wire: w, files: newFiles(base, c.Timeout, w.observe), form: c.Form, ids: c.MessageIDs, tokens: c.Tokens, url: base.JoinPath("messages").String(),
 		readers: sync.Pool{New: func() any { return new(reader) }},
 	}, nil
 }
@@ -41,6 +42,7 @@ func New(c Config) (*Client, error) {
 func (c *Client) Close() {
 	c.tokens.Close()
 	c.wire.close()
+	c.files.http.CloseIdleConnections()
 }
 
 // Call is one POST: the body that Message.Envelope and the list of targets made.
@@ -74,25 +76,36 @@ func (c *Client) Send(ctx context.Context, call Call) (Answer, error) {
 	if err := call.check(); err != nil {
 		return Answer{}, &Error{Kind: KindRejected, Err: err}
 	}
+	var answer Answer
+	e := c.withToken(ctx, func(token string) (e *Error) {
+		answer, e = c.attempt(ctx, call, token)
+		return e
+	})
+	if e != nil {
+		return Answer{}, e
+	}
+	return answer, nil
+}
+
+// withToken makes an attempt, and others as long as the API refuses tokens.
+func (c *Client) withToken(ctx context.Context, attempt func(token string) *Error) *Error {
 	for replays := 0; ; replays++ {
 		token, err := c.tokens.Token(ctx)
 		if err != nil {
 			e := *asError(err)
 			e.NotMade = replays == 0
-			return Answer{}, &e
+			return &e
 		}
-		answer, e := c.attempt(ctx, call, token)
+		e := attempt(token)
 		if e == nil || e.Status/100 == 2 {
 			c.tokens.Accepted(token)
 		}
 		switch {
-		case e == nil:
-			return answer, nil
-		case e.Kind != KindUnauthorized || !c.tokens.Rejected(token):
-			return Answer{}, e
+		case e == nil || e.Kind != KindUnauthorized || !c.tokens.Rejected(token):
+			return e
 		case replays == maxReplays:
 			e.Kind, e.Err = KindNoToken, errors.New("renewed tokens have died one after another")
-			return Answer{}, e
+			return e
 		}
 	}
 }

@@ -26,8 +26,8 @@ type Config struct {
 	// Tokens is closed with the client.
 	Tokens TokenSource
 	// Observe, if not nil, is told of every attempt: "messages" (unified form),
-	// "messages_users", "messages_chatgroups", "messages_chatrooms" (split form)
-	// or "token"; the status, 0 = no answer; and how long it took. It is called
+	// "messages_users", "messages_chatgroups", "messages_chatrooms" (split form),
+	// "chatfiles" or "token"; the status, 0 = no answer; and how long it took. It is called
 	// by many goroutines.
 	Observe func(endpoint string, status int, d time.Duration)
 }
@@ -55,26 +55,49 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// appURL returns {base}/{org}/{app}, or the faults of the three. These never
-// repeat what is in a base URL: there may be a password in it.
+// appURL returns {base}/{org}/{app}, or the faults of the three.
 func appURL(base, org, app string) (u *url.URL, faults []error) {
-	u, err := url.Parse(base)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		faults = append(faults, FieldError{"BaseURL", "must be an http or https URL"})
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		faults = append(faults, FieldError{"BaseURL", "must hold no user, query or fragment"})
-	}
-	for _, part := range []struct{ field, name string }{{"Org", org}, {"App", app}} {
-		switch {
-		case part.name == "":
-			faults = append(faults, FieldError{part.field, "is required"})
-		case strings.Trim(part.name, ".") == "" || strings.ContainsAny(part.name, "/#?%\\ \t\r\n"):
-			faults = append(faults, FieldError{part.field, "must be one part of a path, without / # ? % and spaces"})
+	ofBase, ofOrg, ofApp := CheckApp(base, org, app)
+	for _, part := range []struct {
+		field string
+		err   error
+	}{{"BaseURL", ofBase}, {"Org", ofOrg}, {"App", ofApp}} {
+		if part.err != nil {
+			faults = append(faults, FieldError{part.field, part.err.Error()})
 		}
 	}
 	if len(faults) > 0 {
 		return nil, faults
 	}
+	u, _ = url.Parse(base) // as checked
 	return u.JoinPath(org, app), nil
+}
+
+// CheckApp says what is wrong with a base URL, an organisation and an app, nil
+// where nothing is. It never repeats what is in a base URL: there may be a
+// password in it.
+func CheckApp(base, org, app string) (ofBase, ofOrg, ofApp error) {
+	u, err := url.Parse(base)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		ofBase = errors.New("must be an http or https URL")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		ofBase = errors.New("must hold no user, query or fragment")
+	}
+	return ofBase, checkPart(org), checkPart(app)
+}
+
+func checkPart(name string) error {
+	switch {
+	case name == "":
+		return errors.New("is required")
+	case !onePart(name):
+		return errors.New("must be one part of a path, without / # ? % and spaces")
+	}
+	return nil
+}
+
+// onePart reports whether a name can stand in a path by itself.
+func onePart(name string) bool {
+	return strings.Trim(name, ".") != "" && !strings.ContainsAny(name, "/#?%\\ \t\r\n")
 }

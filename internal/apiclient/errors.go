@@ -1,6 +1,7 @@
 package apiclient
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"regexp"
@@ -80,6 +81,7 @@ type Error struct {
 	Limit             int           // set with KindTooMany only, at least 1
 	Body              string        // at most 1 KiB of the answer
 	NotMade           bool          // there was no token for the call, so it was never posted
+	Op                string        // what was tried: "upload"; "" = "send"
 	Err               error         // what went wrong on this side of the wire; may be nil
 }
 
@@ -98,7 +100,7 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		what += ": " + e.Err.Error()
 	}
-	return "apiclient: send: " + what
+	return "apiclient: " + cmp.Or(e.Op, "send") + ": " + what
 }
 
 // Unwrap returns Err.

@@ -12,12 +12,20 @@ import (
 // Bind ties the namespace to one app of the Chat API, the first that asks, and
 // returns the app that it is tied to.
 func (l *Ledger) Bind(ctx context.Context, app string) (bound string, err error) {
-	key := l.cfg.Namespace + ":app"
-	if err := l.client.SetNX(ctx, key, app, 0).Err(); err != nil {
+	if err := l.client.SetNX(ctx, l.appKey(), app, 0).Err(); err != nil {
 		return "", wrap("bind", err)
 	}
-	bound, err = l.client.Get(ctx, key).Result()
+	bound, err = l.client.Get(ctx, l.appKey()).Result()
 	return bound, wrap("bind", err)
+}
+
+// App returns the app that the namespace is tied to, "" = to none yet.
+func (l *Ledger) App(ctx context.Context) (string, error) {
+	app, err := l.client.Get(ctx, l.appKey()).Result()
+	if errors.Is(err, redis.Nil) {
+		return "", nil
+	}
+	return app, wrap("app", err)
 }
 
 // PublishLimits stores the limits in force, for those who submit jobs.
@@ -82,5 +90,6 @@ func (l *Ledger) Learn(ctx context.Context, o Lesson) error {
 		learnedTTL.Milliseconds(), o.TargetType, o.MaxTargets, o.Refused, o.Accepted).Err())
 }
 
+func (l *Ledger) appKey() string     { return l.cfg.Namespace + ":app" }
 func (l *Ledger) limitsKey() string  { return l.cfg.Namespace + ":limits" }
 func (l *Ledger) learnedKey() string { return l.cfg.Namespace + ":learned" }

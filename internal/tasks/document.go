@@ -46,6 +46,11 @@ func ParseDocument(text []byte) (Document, error) { return ReadDocument(bytes.Ne
 // that names every fault of a document. The names in Targets are not looked
 // at, and the message not measured: see Submit.
 func ReadDocument(r io.Reader) (Document, error) {
+	return readJob(r, func(msg jsontext.Value) (jsontext.Value, error) { return msg, nil })
+}
+
+// readJob reads a document, with what fill makes of its msg.
+func readJob(r io.Reader, fill func(msg jsontext.Value) (jsontext.Value, error)) (Document, error) {
 	members, err := readObject(r, "target")
 	if err != nil {
 		return Document{}, err
@@ -58,6 +63,11 @@ func ReadDocument(r io.Reader) (Document, error) {
 			d.ID = faults.id("id", m.value)
 		case "options":
 			d.Options = faults.options(m.value)
+		case "msg":
+			if m.value, err = fill(m.value); err != nil {
+				return Document{}, err
+			}
+			fallthrough
 		default:
 			d.readUnified(m, &faults)
 		}

@@ -66,15 +66,11 @@ type Plan struct {
 // Plan tells what Submit would make of a submission, through the same code. It
 // stores nothing; its errors are those of Submit.
 func (s *Submitter) Plan(ctx context.Context, sub Submission) (Plan, error) {
-	limits, err := LimitsInForce(ctx, s.Ledger)
+	l, err := s.begin(ctx, sub)
 	if err != nil {
 		return Plan{}, err
 	}
-	l, err := newLoading(sub, limits)
-	if err != nil {
-		return Plan{}, err
-	}
-	pace, err := newPace(limits, l.campaign.targetType)
+	pace, err := newPace(*l.campaign.limits, l.campaign.targetType)
 	if err == nil {
 		err = pace.learn(ctx, s.Gate, l.campaign.targetType)
 	}

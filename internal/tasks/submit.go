@@ -59,11 +59,7 @@ type Submitted struct {
 // *InvalidError, those of single names a *NamesError; the same id with other
 // content is ledger.ErrConflict.
 func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, error) {
-	limits, err := LimitsInForce(ctx, s.Ledger)
-	if err != nil {
-		return Submitted{}, err
-	}
-	l, err := newLoading(sub, limits)
+	l, err := s.begin(ctx, sub)
 	if err != nil {
 		return Submitted{}, err
 	}
@@ -85,7 +81,7 @@ func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, erro
 		err = fmt.Errorf("%w whether job %s was stored: %w", ErrNotKnown, spec.ID, err)
 	}
 	if err != nil {
-		return Submitted{}, err
+		return Submitted{ID: spec.ID}, err
 	}
 	if created && spec.SendAt.IsZero() {
 		// The job is safe: should its slot tokens be lost, a sweeper puts them back.
@@ -94,6 +90,27 @@ func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, erro
 		}
 	}
 	return Submitted{ID: spec.ID, Created: created, List: l.list}, nil
+}
+
+// Check validates a submission as Submit does, but for the names, which are not
+// read. It stores nothing.
+func (s *Submitter) Check(ctx context.Context, sub Submission) error {
+	_, err := s.begin(ctx, sub)
+	return err
+}
+
+// begin makes of a submission what is to be loaded, if all is well with it that
+// can be known before its names are read.
+func (s *Submitter) begin(ctx context.Context, sub Submission) (*loading, error) {
+	limits, err := LimitsInForce(ctx, s.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLoading(sub, limits)
+	if err != nil {
+		return nil, err
+	}
+	return l, s.checkFiles(ctx, sub.Document)
 }
 
 func (d Document) measure(limits Limits) error {
