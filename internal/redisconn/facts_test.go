@@ -37,7 +37,10 @@ func TestCheckRealServer(t *testing.T) {
 			if got.Version == "" || got.Uptime < 0 {
 				t.Errorf("version %q, up for %v", got.Version, got.Uptime)
 			}
-			got.Version, got.Uptime = "", 0
+			if limited := tt.want.MaxMemory > 0; limited != (got.MemoryShare > 0 && got.MemoryShare < 1) {
+				t.Errorf("%v of the memory is in use", got.MemoryShare)
+			}
+			got.Version, got.Uptime, got.MemoryShare = "", 0, 0
 			if got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
