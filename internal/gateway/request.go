@@ -118,20 +118,21 @@ func packedError(err error) error {
 	return &bodyError{fmt.Errorf("gzip: %w", err)}
 }
 
-// loadCheck is how many targets come between two looks at the bounds.
+// loadCheck is how many targets come between two looks at how Redis is, and at
+// whether the list is a large one.
 const loadCheck = 10_000
 
 // loading keeps a submission within bounds while its list is read. Call end behind it.
 func (g *Gateway) loading(ctx context.Context) (progress func(int) error, end func()) {
 	large, checked := false, 0
 	progress = func(n int) error {
+		if n > g.cfg.MaxTargets {
+			return invalid("target", "are more than %d, which is what one job may have", g.cfg.MaxTargets)
+		}
 		if n-checked < loadCheck {
 			return nil
 		}
 		checked = n
-		if n > g.cfg.MaxTargets {
-			return invalid("target", "are more than %d, which is what one job may have", g.cfg.MaxTargets)
-		}
 		if n > g.cfg.LargeList && !large {
 			if err := g.takeLarge(ctx); err != nil {
 				return err

@@ -71,6 +71,9 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 	default:
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Encoding: %.40q is neither gzip nor identity", encoding)
 	}
+	if err := g.pressure.admit(ctx); err != nil {
+		return nil, err
+	}
 	progress, end := g.loading(ctx)
 	defer end()
 	done, err := g.drafts.Extend(ctx, in.ID, tasks.Extension{
