@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -47,10 +48,14 @@ type operation struct {
 
 	body    *huma.RequestBody
 	success int                       // status, 0 = 200
+	slow    bool                      // it takes as long as a list is
 	answers map[string]*huma.Response // beside the one that the handler's type tells
 	errors  []int                     // beside 401 and 500
 	tell    func(*Problem)            // words a problem, nil = as it is
 }
+
+// quick is how long a call may take that depends on Redis alone.
+const quick = 10 * time.Second
 
 // register serves a call. What its handler returns as an error becomes a problem.
 func register[I, O any](g *Gateway, o operation, handle func(context.Context, *I) (*O, error)) {
@@ -68,7 +73,12 @@ func register[I, O any](g *Gateway, o operation, handle func(context.Context, *I
 		}
 	}
 	huma.Register(g.api, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := handle(ctx, in)
+		working, cancel := ctx, func() {}
+		if !o.slow {
+			working, cancel = context.WithTimeout(ctx, quick)
+		}
+		defer cancel()
+		out, err := handle(working, in)
 		if err != nil {
 			return nil, g.refuse(ctx, err, o.tell)
 		}
