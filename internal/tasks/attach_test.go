@@ -108,8 +108,11 @@ func TestAttachmentIsUploadedOncePerJob(t *testing.T) {
 		job  string
 		file apiclient.Upload
 	}{
-		{"j2", content("f.txt", "hello")}, {"j1", content("g.txt", "hello")}, {"j1", content("f.txt", "hellO")},
-		{"", content("f.txt", "hello")}, {"", content("f.txt", "hello")},
+		{"j2", content("f.txt", "hello")},
+		{"j1", content("g.txt", "hello")},
+		{"j1", content("f.txt", "hellO")},
+		{"", content("f.txt", "hello")},
+		{"", content("f.txt", "hello")},
 	} {
 		before := s.uploads.Load()
 		got := r.upload(a, other.job, other.file)
