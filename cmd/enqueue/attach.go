@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,11 +113,7 @@ func (f *attached) parse(ctx context.Context, a *app, text []byte) (tasks.Docume
 }
 
 func (f *attached) parseWith(file tasks.Attachment) (tasks.Document, error) {
-	text, err := file.Into(f.document)
-	if err != nil {
-		return tasks.Document{}, err
-	}
-	return tasks.ParseDocument(text)
+	return file.ReadDocument(bytes.NewReader(f.document))
 }
 
 // put uploads the file for a submission that is otherwise right, and returns

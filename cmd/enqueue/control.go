@@ -114,7 +114,7 @@ func (c *controlFlags) run(ctx context.Context, a *app, o order) error {
 
 // openJobs lists the jobs that are meant by --all.
 func (a *app) openJobs(ctx context.Context, open func(ledger.Job) bool) (ids []string, err error) {
-	for job, err := range a.ledger.Jobs(ctx) {
+	for job, err := range a.ledger.Jobs(ctx, "") {
 		if err != nil {
 			return nil, err
 		}

@@ -58,12 +58,16 @@ func (c *jobFlags) read(ctx context.Context, a *app, use func(tasks.Submission, 
 
 // beginLoad prepares for a list of millions of names. It returns what shows
 // how far the list is read, and what is to be called behind it.
-func (a *app) beginLoad() (progress func(int), end func()) {
+func (a *app) beginLoad() (progress func(int) error, end func()) {
 	// Nearly all memory is what tells millions of names apart, and lives to the
 	// end: the default would let as much garbage pile up beside it.
 	before := debug.SetGCPercent(loadGCPercent)
 	bar := newLoadProgress(a.err)
-	return bar.loaded, func() {
+	progress = func(n int) error {
+		bar.loaded(n)
+		return nil
+	}
+	return progress, func() {
 		bar.end()
 		debug.SetGCPercent(before)
 	}

@@ -1,18 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/csv"
-	"io"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"crier/internal/ledger"
+	"crier/internal/tasks"
 )
 
 type resultsCommand struct {
@@ -21,89 +13,31 @@ type resultsCommand struct {
 	Format  string  `default:"csv" help:"csv or ndjson."`
 }
 
-// resultRow is one line of results.
-type resultRow struct {
-	Target    string         `json:"target"`
-	Outcome   ledger.Outcome `json:"outcome"`
-	Reason    string         `json:"reason"`
-	Detail    string         `json:"detail"`
-	Attempts  int            `json:"attempts"`
-	MessageID string         `json:"message_id"`
-	At        string         `json:"at"` // RFC 3339, "" where nothing has happened
-}
-
 // Run lists what became of each target.
 func (c *resultsCommand) Run(ctx context.Context, a *app) error {
 	wanted, err := outcomes(c.Outcome, ledger.Outcomes())
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(a.out, 1<<16)
-	var write func(resultRow) error
-	flush := out.Flush
-	switch c.Format {
-	case "csv":
-		write, flush = writeCSV(out)
-	case "ndjson":
-		write = func(r resultRow) error {
-			line, err := json.Marshal(r)
-			if err == nil {
-				_, err = out.Write(append(line, '\n'))
-			}
-			return err
-		}
-	default:
+	format := tasks.ResultFormat(c.Format)
+	if format != tasks.ResultsCSV && format != tasks.ResultsNDJSON {
 		return usage("--format: %q is neither csv nor ndjson", c.Format)
 	}
-	for row, err := range a.ledger.Rows(ctx, c.ID) {
-		if err != nil {
-			return err
-		}
-		if wanted != nil && !slices.Contains(wanted, row.Outcome) {
-			continue
-		}
-		line := resultRow{
-			Target: row.Target, Outcome: row.Outcome, Reason: row.Reason, Detail: row.Detail,
-			Attempts: row.Attempts, MessageID: row.MessageID,
-		}
-		if !row.At.IsZero() {
-			line.At = row.At.Format(time.RFC3339Nano)
-		}
-		if err := write(line); err != nil {
-			return err
-		}
-	}
-	return flush()
+	return tasks.WriteResults(ctx, a.ledger, c.ID, wanted, format, a.out)
 }
 
 // outcomes reads what --outcome lists, each one of those allowed; nil where the
 // flag is not given.
-func outcomes(list *string, allowed []ledger.Outcome) (wanted []ledger.Outcome, err error) {
+func outcomes(list *string, allowed []ledger.Outcome) ([]ledger.Outcome, error) {
 	if list == nil {
 		return nil, nil
 	}
-	for word := range strings.SplitSeq(*list, ",") {
-		outcome := ledger.Outcome(strings.TrimSpace(word))
-		if !slices.Contains(allowed, outcome) {
-			return nil, usage("--outcome: %q is none of %q", word, allowed)
-		}
-		wanted = append(wanted, outcome)
+	if *list == "" {
+		return nil, usage("--outcome: must not be empty: leave it out")
+	}
+	wanted, err := tasks.ParseOutcomes(*list, allowed)
+	if err != nil {
+		return nil, usage("--outcome: %w", err)
 	}
 	return wanted, nil
-}
-
-// writeCSV writes rows behind a header, which stands there even if no row follows.
-func writeCSV(out io.Writer) (write func(resultRow) error, flush func() error) {
-	w := csv.NewWriter(out)
-	header := w.Write([]string{"target", "outcome", "reason", "detail", "attempts", "message_id", "at"})
-	write = func(r resultRow) error {
-		return w.Write([]string{r.Target, string(r.Outcome), r.Reason, r.Detail, strconv.Itoa(r.Attempts), r.MessageID, r.At})
-	}
-	return write, func() error {
-		w.Flush()
-		if header != nil {
-			return header
-		}
-		return w.Error()
-	}
 }

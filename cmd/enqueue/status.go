@@ -64,7 +64,7 @@ func (c *listCommand) Run(ctx context.Context, a *app) error {
 		return usage("--limit: must be at least 1")
 	}
 	list := []tasks.Status{}
-	for job, err := range a.ledger.Jobs(ctx) {
+	for job, err := range a.ledger.Jobs(ctx, "") {
 		if err != nil {
 			return err
 		}

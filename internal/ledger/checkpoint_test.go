@@ -190,7 +190,7 @@ func TestRetention(t *testing.T) {
 				t.Errorf("rows: %v", err)
 			}
 		}
-		for job, err := range l.Jobs(t.Context()) {
+		for job, err := range l.Jobs(t.Context(), "") {
 			t.Errorf("listed: %+v, %v", job, err)
 		}
 	})

@@ -114,11 +114,23 @@ func life(t *testing.T, client redis.UniversalClient) {
 	if err := l.Delete(ctx, "d"); err != nil {
 		t.Error(err)
 	}
+	begun(t, l, Spec{ID: "e"})
+	d := must[*Draft](t)(l.Draft(ctx, "e", 0))
+	put(t, d, 2, 1)
+	put(t, d, 1, 1)
+	if held := must[bool](t)(d.renew(ctx)); !held {
+		t.Error("the right to add is lost")
+	}
+	must[State](t)(d.Start(ctx))
+	closed(t, d)
+	must[Change](t)(l.Cancel(ctx, "e"))
+	must[Settled](t)(l.Settle(ctx, "e"))
+	deleted(t, l, "e")
 	if n := len(rows(t, l, "a")); n != 4 {
 		t.Errorf("%d rows", n)
 	}
 	jobs := 0
-	for _, err := range l.Jobs(ctx) {
+	for _, err := range l.Jobs(ctx, "") {
 		if jobs++; err != nil {
 			t.Error(err)
 		}

@@ -9,7 +9,7 @@ import (
 type StateError struct {
 	ID    string
 	State State
-	Asked string // "pause", "resume" or "cancel"
+	Asked string // "pause", "resume", "cancel", "load" or "start"
 }
 
 // Error names the state.
@@ -34,8 +34,8 @@ func (l *Ledger) Resume(ctx context.Context, id string) (Change, error) {
 	return l.control(ctx, id, "resume", StateRunning, StateScheduled)
 }
 
-// Cancel ends a job that has not ended: from now on no owner begins a call, and
-// Settle ends its pending targets. A cancelled job stays as it is; else
+// Cancel ends a job that has not ended: from now on no owner begins a call and no
+// Draft adds a target, and Settle ends its pending targets. A cancelled job stays as it is; else
 // ErrNotFound or a *StateError.
 func (l *Ledger) Cancel(ctx context.Context, id string) (Change, error) {
 	return l.control(ctx, id, "cancel", StateCancelled)
@@ -43,7 +43,8 @@ func (l *Ledger) Cancel(ctx context.Context, id string) (Change, error) {
 
 // control does what is asked, after which the job has to be in one of the states.
 func (l *Ledger) control(ctx context.Context, id, asked string, wanted ...State) (Change, error) {
-	states, err := controlScript.Run(ctx, l.client, []string{l.keys(id).job}, asked).StringSlice()
+	k := l.keys(id)
+	states, err := controlScript.Run(ctx, l.client, []string{k.job, k.names, k.free}, asked).StringSlice()
 	if err != nil {
 		return Change{}, wrap(asked, err)
 	}

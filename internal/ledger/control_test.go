@@ -44,7 +44,7 @@ func TestOrders(t *testing.T) {
 			{"cancel", StatePaused, future, StateCancelled},
 			{"cancel", StateCancelled, time.Time{}, StateCancelled},
 			{"cancel", StateFinished, time.Time{}, ""},
-			{"cancel", StateLoading, time.Time{}, ""},
+			{"cancel", StateLoading, time.Time{}, StateCancelled},
 		} {
 			name, id := fmt.Sprintf("%s of %s, send_at %v", tt.order, tt.state, tt.sendAt), fmt.Sprintf("j%d", i)
 			sealed(t, l, Spec{ID: id, SendAt: tt.sendAt}, 1)

@@ -13,7 +13,7 @@ local function finish(now, stay, drop)
   end
   if drop then redis.call('DEL', KEYS[5]) end
   redis.call('DEL', KEYS[7]) -- settled segments that were put back
-  redis.call('HDEL', KEYS[1], 'load', 'pending')
+  redis.call('HDEL', KEYS[1], 'load', 'pending', 'v', 'idle', 'idle_at')
   -- What a job of a few targets leaves behind is moved into one key: a key costs more than what is in it.
   -- Values of up to 64 bytes keep the hash compact. A late answer may still change what is unknown ('u').
   if redis.call('HLEN', KEYS[6]) == 1 then

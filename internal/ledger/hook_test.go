@@ -90,6 +90,8 @@ func scriptFiles() map[string]*redis.Script {
 	return map[string]*redis.Script{
 		"beat.lua": beatScript, "seal.lua": sealScript, "start.lua": startScript, "claim.lua": claimScript,
 		"checkpoint.lua": checkpointScript, "release.lua": releaseScript, "late.lua": lateScript, "drop.lua": dropScript,
+		"begin.lua": beginScript, "take.lua": takeScript, "stage.lua": stageScript, "join.lua": joinScript,
+		"launch.lua": launchScript, "renew.lua": renewScript, "leave.lua": leaveScript,
 		"delete.lua": deleteScript, "settle.lua": settleScript, "control.lua": controlScript,
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,8 @@ import (
 // State is where a job is in its life.
 type State string
 
-// The states. A job is visible from StateRunning (or StateScheduled) on.
+// The states. A job made by a Load is visible from StateRunning (or
+// StateScheduled) on, one made by Begin from StateLoading on.
 const (
 	StateLoading   State = "loading"
 	StateScheduled State = "scheduled"
@@ -49,8 +51,11 @@ type Job struct {
 	Throttled int64 // calls refused for a quota
 
 	Created, Started, Finished time.Time // zero where it has not happened
+	IdleUntil                  time.Time // when the job ends unless something is added; zero if it is not loading
 
 	Reasons map[string]int64 // why targets were not sent: Code.Reason -> targets
+
+	Cursor string // where a walk of Jobs goes on behind this one; set by Jobs alone
 }
 
 // Job reads a job's record. ErrNotFound where there is none.
@@ -78,8 +83,11 @@ func (l *Ledger) Document(ctx context.Context, id string) ([]byte, error) {
 	return doc, nil
 }
 
-// Expired reports whether the job's time is over.
+// Expired reports whether the job's time is over. While it is loading that ends nothing.
 func (j Job) Expired(now time.Time) bool { return !j.ExpiresAt.IsZero() && !now.Before(j.ExpiresAt) }
+
+// Idle reports whether the job is loading and nothing was added for too long.
+func (j Job) Idle(now time.Time) bool { return !j.IdleUntil.IsZero() && !now.Before(j.IdleUntil) }
 
 const (
 	reasonPrefix = "r:"
@@ -121,6 +129,9 @@ func parseJob(id string, fields map[string]string) Job {
 		Created: at("created"), Started: since("started"), Finished: since("finished"),
 		Reasons: map[string]int64{},
 	}
+	if job.State == StateLoading {
+		job.IdleUntil = at("idle_at")
+	}
 	for name := range fields {
 		if reason, ok := strings.CutPrefix(name, reasonPrefix); ok && number(name) > 0 {
 			job.Reasons[reason] = number(name)
@@ -131,17 +142,22 @@ func parseJob(id string, fields map[string]string) Job {
 
 // Jobs reads the records of all jobs, the newest first. Entries whose job is
 // gone are passed over. It walks by time of creation, not by rank: jobs that
-// come and go on the way make no other one appear twice or be left out.
-func (l *Ledger) Jobs(ctx context.Context) iter.Seq2[Job, error] {
+// come and go on the way make no other one appear twice or be left out. It goes
+// on behind the job whose Cursor is given, "" = from the newest.
+func (l *Ledger) Jobs(ctx context.Context, after string) iter.Seq2[Job, error] {
 	return func(yield func(Job, error) bool) {
-		at := redis.ZRangeBy{Min: "-inf", Max: "+inf", Count: 100}
+		at, seen, err := startAfter(after)
+		if err != nil {
+			yield(Job{}, err)
+			return
+		}
 		for {
 			entries, err := l.client.ZRevRangeByScoreWithScores(ctx, l.indexKey(), &at).Result()
 			if err != nil {
 				yield(Job{}, fmt.Errorf("ledger: jobs: %w", err))
 				return
 			}
-			jobs, err := l.readJobs(ctx, entries)
+			jobs, err := l.readJobs(ctx, slices.DeleteFunc(slices.Clone(entries), seen))
 			if err != nil {
 				yield(Job{}, err)
 				return
@@ -157,6 +173,30 @@ func (l *Ledger) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 			at = pageAfter(at, entries)
 		}
 	}
+}
+
+// ErrCursor: a text is no Job.Cursor.
+var ErrCursor = errors.New("is no cursor")
+
+// cursorOf names the place of an entry in the index.
+func cursorOf(e redis.Z) string {
+	return strconv.FormatFloat(e.Score, 'f', -1, 64) + "-" + e.Member.(string)
+}
+
+// startAfter begins a walk at a cursor's time of creation. Of the jobs of that very
+// time, those up to the cursor's were seen: they come in reverse order of their ids.
+func startAfter(cursor string) (at redis.ZRangeBy, seen func(redis.Z) bool, err error) {
+	at = redis.ZRangeBy{Min: "-inf", Max: "+inf", Count: 100}
+	if cursor == "" {
+		return at, func(redis.Z) bool { return false }, nil
+	}
+	score, id, _ := strings.Cut(cursor, "-")
+	last, err := strconv.ParseFloat(score, 64)
+	if err != nil || id == "" {
+		return at, nil, fmt.Errorf("ledger: jobs: %.80q %w", cursor, ErrCursor)
+	}
+	at.Max = strconv.FormatFloat(last, 'f', -1, 64)
+	return at, func(e redis.Z) bool { return e.Score == last && e.Member.(string) >= id }, nil
 }
 
 // pageAfter continues behind entries: at the time of the last one, past those
@@ -189,7 +229,9 @@ func (l *Ledger) readJobs(ctx context.Context, entries []redis.Z) ([]Job, error)
 	jobs := make([]Job, 0, len(entries))
 	for i, e := range entries {
 		if fields := cmds[i].Val(); len(fields) > 0 {
-			jobs = append(jobs, parseJob(e.Member.(string), fields))
+			job := parseJob(e.Member.(string), fields)
+			job.Cursor = cursorOf(e)
+			jobs = append(jobs, job)
 		}
 	}
 	return jobs, nil

@@ -39,8 +39,9 @@ var (
 	ErrLost = errors.New("staged segments were lost before the job was whole")
 	// ErrDamaged: what is stored of a segment cannot be read.
 	ErrDamaged = errors.New("the record of a segment is damaged")
-	// ErrFenced: the claim is no longer held; another owner may be at work on the segment.
-	ErrFenced = errors.New("the claim on the segment is lost")
+	// ErrFenced: the claim on a segment, or the right to add to a job, is no
+	// longer held; another one may be at work there.
+	ErrFenced = errors.New("the claim is lost")
 )
 
 // Config says where the ledger lives and how long it remembers.
@@ -51,6 +52,9 @@ type Config struct {
 	Retention time.Duration
 	// UrgentRetention is the same for urgent jobs, whose document goes at once.
 	UrgentRetention time.Duration
+	// LoadingTimeout is how long a job that this ledger begins waits for more
+	// targets, or to be started, before it is ended.
+	LoadingTimeout time.Duration
 	// OwnerTTL is how long an owner may be silent before its claims count as
 	// abandoned. Owners beat three times as often.
 	OwnerTTL time.Duration
@@ -62,6 +66,7 @@ func DefaultConfig() Config {
 		Namespace:       "crier",
 		Retention:       168 * time.Hour,
 		UrgentRetention: 24 * time.Hour,
+		LoadingTimeout:  24 * time.Hour,
 		OwnerTTL:        3 * time.Second,
 	}
 }
@@ -111,8 +116,8 @@ var (
 	startScript      = script("start.lua")
 	claimScript      = script("claim.lua")
 	checkpointScript = script("end.lua", "checkpoint.lua")
-	settleScript     = script("end.lua", "settle.lua")
-	controlScript    = script("control.lua")
+	settleScript     = script("end.lua", "tidy.lua", "settle.lua")
+	controlScript    = script("tidy.lua", "control.lua")
 	releaseScript    = script("release.lua")
 	lateScript       = script("late.lua")
 	dropScript       = script("drop.lua")
@@ -137,18 +142,19 @@ func script(files ...string) *redis.Script {
 type jobKeys struct {
 	job   string // hash: state, settings, counts; of a small job that is finished also n, o and l: its names, out and log
 	doc   string // string: the canonical document without id and targets
-	names string // hash: segment number -> packed lines
+	names string // hash: segment number -> packed lines; while the job is loading, staged ones, too
 	free  string // sorted set: segments nobody holds, by the time in ms at which they are due
 	held  string // hash: segment -> claim, segment# -> last checkpoint
 	out   string // string: one Code per target of the job
 	log   string // hash: segment number -> lines of "ms [entries]"
+	lock  string // string: token of the Draft that has the right to add targets, while it lives
 }
 
 func (l *Ledger) keys(id string) jobKeys {
 	tag := l.cfg.Namespace + ":{" + id + "}:"
 	return jobKeys{
 		job: tag + "job", doc: tag + "doc", names: tag + "names", free: tag + "free",
-		held: tag + "held", out: tag + "out", log: tag + "log",
+		held: tag + "held", out: tag + "out", log: tag + "log", lock: tag + "lock",
 	}
 }
 

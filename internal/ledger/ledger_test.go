@@ -46,7 +46,7 @@ func onEach(t *testing.T, test func(t *testing.T, client redis.UniversalClient))
 // newLedger is a ledger whose times tests can tell apart, changed by change.
 func newLedger(t testing.TB, client redis.UniversalClient, change ...func(*Config)) *Ledger {
 	t.Helper()
-	cfg := Config{Namespace: "test", Retention: time.Hour, UrgentRetention: time.Minute, OwnerTTL: time.Minute}
+	cfg := Config{Namespace: "test", Retention: time.Hour, UrgentRetention: time.Minute, LoadingTimeout: time.Hour, OwnerTTL: time.Minute}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -246,7 +246,7 @@ func counts(t testing.TB, l *Ledger, id string) {
 }
 
 func TestDefaultConfig(t *testing.T) {
-	want := Config{Namespace: "crier", Retention: 7 * 24 * time.Hour, UrgentRetention: 24 * time.Hour, OwnerTTL: 3 * time.Second}
+	want := Config{Namespace: "crier", Retention: 7 * 24 * time.Hour, UrgentRetention: 24 * time.Hour, LoadingTimeout: 24 * time.Hour, OwnerTTL: 3 * time.Second}
 	if got := DefaultConfig(); got != want {
 		t.Errorf("%+v", got)
 	}
@@ -292,7 +292,7 @@ func TestErrors(t *testing.T) {
 			"PublishLimits": func() error { return l.PublishLimits(ctx, nil) },
 			"Limits":        func() error { _, _, err := l.Limits(ctx); return err },
 			"Learn":         func() error { return l.Learn(ctx, Lesson{}) },
-			"Jobs":          func() error { return firstError(l.Jobs(ctx)) },
+			"Jobs":          func() error { return firstError(l.Jobs(ctx, "")) },
 			"Commit":        func() error { _, err := s.Commit(ctx, Tally{}, to(Sent, 0)); return err },
 		} {
 			if err := call(); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "ledger: ") {

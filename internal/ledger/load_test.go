@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -135,7 +136,7 @@ func TestUnsealedLoadIsInvisible(t *testing.T) {
 			if _, err := l.Document(t.Context(), "j"); !errors.Is(err, ErrNotFound) {
 				t.Errorf("Document: %v", err)
 			}
-			for job, err := range l.Jobs(t.Context()) {
+			for job, err := range l.Jobs(t.Context(), "") {
 				t.Errorf("Jobs has %+v, %v", job, err)
 			}
 			for _, err := range l.Rows(t.Context(), "j") {
@@ -252,6 +253,45 @@ func TestSealRenewsOldEntries(t *testing.T) {
 		}
 		if now := client.ZScore(t.Context(), l.indexKey(), "j").Val(); now != score {
 			t.Errorf("the entry's time went from %v to %v", score, now)
+		}
+	})
+}
+
+// A walk that goes on behind a cursor sees every job once, also where many were
+// made in the same millisecond and others come and go meanwhile.
+func TestJobsByCursor(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLedger(t, client)
+		const n = 250
+		for i := range n {
+			sealed(t, l, Spec{ID: fmt.Sprintf("job-%03d", i), TargetType: "users", Document: []byte("{}")}, 1)
+			// Ten at a time.
+			client.ZAdd(t.Context(), l.indexKey(), redis.Z{Score: float64(1_000_000 + i/10), Member: fmt.Sprintf("job-%03d", i)})
+		}
+		var seen []string
+		for cursor, more := "", true; more; {
+			more = false
+			for job, err := range l.Jobs(t.Context(), cursor) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen, cursor = append(seen, job.ID), job.Cursor
+				if more = len(seen)%7 == 0; more {
+					break
+				}
+			}
+			sealed(t, l, Spec{ID: fmt.Sprintf("new-%d", len(seen)), TargetType: "users", Document: []byte("{}")}, 1)
+		}
+		inOrder := slices.IsSortedFunc(seen, func(a, b string) int { return strings.Compare(b, a) })
+		if len(seen) != n || seen[0] != "job-249" || !inOrder {
+			t.Errorf("seen %d: %v", len(seen), seen)
+		}
+		for _, wrong := range []string{"x", "12", "12-", "-a"} {
+			for _, err := range l.Jobs(t.Context(), wrong) {
+				if !errors.Is(err, ErrCursor) {
+					t.Errorf("cursor %q: %v", wrong, err)
+				}
+			}
 		}
 	})
 }

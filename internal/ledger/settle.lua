@@ -1,18 +1,26 @@
--- Ends what is pending in segments that nobody holds, where the job was cancelled or its time has passed: a few
--- segments at a time, so that Redis serves others in between. Whoever repeats it goes on with it.
--- KEYS[1] job  KEYS[2] out  KEYS[3] log  KEYS[4] held  KEYS[5] doc  KEYS[6] names  KEYS[7] free, as in end.lua, which stands before it
+-- Ends what is pending in segments that nobody holds, where the job was cancelled or its time has passed, or nothing was added for long
+-- while it was loading: a few segments at a time, so that Redis serves others in between. Whoever repeats it goes on with it.
+-- KEYS[1] job  KEYS[2] out  KEYS[3] log  KEYS[4] held  KEYS[5] doc  KEYS[6] names  KEYS[7] free, as in end.lua, which stands before it, as tidy.lua does
 -- ARGV[1] ms that the record of a finished job stays  ARGV[2] the same of an urgent one, whose document goes at once
 -- ARGV[3] targets to look at, unless the first segment has more
 -- Answers {state, targets cancelled, targets unknown, free segments to go on with, 1 if nothing is pending any more, 1 if by this call};
 -- {} where there is no such job.
-local job = redis.call('HMGET', KEYS[1], 'state', 'expires_at', 'finished', 'urgent')
+local job = redis.call('HMGET', KEYS[1], 'state', 'expires_at', 'finished', 'urgent', 'idle_at', 'idle')
 local state = job[1]
 if not state then return {} end
 if job[3] then return {state, 0, 0, 0, 1, 0} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+if state == 'loading' and job[5] and tonumber(job[5]) <= now then
+  redis.call('HDEL', KEYS[4], '') -- lets a full Redis record it: see checkpoint.lua
+  state = 'cancelled'
+  redis.call('HSET', KEYS[1], 'state', state)
+  tidy(KEYS[6], KEYS[7])
+end
 local code, reason, why
-if state == 'cancelled' then
+if state == 'cancelled' and job[5] then
+  code, reason, why = 'x', 'expired', string.format('nothing was added for %g h', job[6] / 3600000)
+elseif state == 'cancelled' then
   code, reason, why = 'c', 'cancelled', 'the job was cancelled'
 elseif job[2] and tonumber(job[2]) <= now and state ~= 'loading' then
   code, reason, why = 'x', 'expired', 'expires_at passed'

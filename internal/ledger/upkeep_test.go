@@ -124,7 +124,7 @@ func TestJobs(t *testing.T) {
 		l := newLedger(t, client)
 		list := func(during func(read int)) []string {
 			var ids []string
-			for job, err := range l.Jobs(t.Context()) {
+			for job, err := range l.Jobs(t.Context(), "") {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -181,7 +181,7 @@ func TestJobs(t *testing.T) {
 		if n := len(slices.Compact(got)); n != jobs+5-1 {
 			t.Errorf("%d jobs, want %d", n, jobs+5-1)
 		}
-		for job, err := range l.Jobs(t.Context()) {
+		for job, err := range l.Jobs(t.Context(), "") {
 			if err != nil || job.ID == "" {
 				t.Errorf("the first of them: %+v, %v", job, err)
 			}

@@ -228,7 +228,7 @@ func TestPictureSize(t *testing.T) {
 	}
 }
 
-func TestAttachmentInto(t *testing.T) {
+func TestReadAttached(t *testing.T) {
 	t.Parallel()
 	file := Attachment{URL: "http://h/f", Secret: "key", Filename: `a "b".png`, Width: 2, Height: 3}
 	bare := Attachment{URL: "http://h/f", Filename: "f"}
@@ -243,14 +243,10 @@ func TestAttachmentInto(t *testing.T) {
 		"file":    {bare, `{"type":"file"}`, `{"type":"file","url":"http://h/f","filename":"f"}`},
 		"no size": {bare, `{"type":"img"}`, `{"type":"img","url":"http://h/f","filename":"f"}`},
 	} {
-		text, err := tt.file.Into([]byte(` { "target_type":"users", "msg": ` + tt.msg + `, "target":["u1"] } `))
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
+		d, err := tt.file.ReadDocument(strings.NewReader(` { "target_type":"users", "msg": ` + tt.msg + `, "target":["u1"] } `))
+		if err != nil || string(d.Targets.raw) != `["u1"]` {
+			t.Errorf("%s: %v, %v", name, err, d.Targets)
 			continue
-		}
-		d, err := ParseDocument(text)
-		if err != nil || string(d.Targets) != `["u1"]` {
-			t.Errorf("%s: %v in %s", name, err, text)
 		}
 		if diff := cmp.Diff(tt.want, string(d.Message.Msg)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -258,7 +254,7 @@ func TestAttachmentInto(t *testing.T) {
 	}
 }
 
-func TestAttachmentIntoFaults(t *testing.T) {
+func TestReadAttachedFaults(t *testing.T) {
 	t.Parallel()
 	file := Attachment{URL: "http://h/f", Filename: "f"}
 	const types = "msg.type: must be one of img, audio, video, file, to take the file of --attach"
@@ -271,7 +267,7 @@ func TestAttachmentIntoFaults(t *testing.T) {
 		`{"msg":{"type":"img","type":"img"}}`:                  "msg.type: is given twice",
 		`[]`:                                                   "document: must be a JSON object",
 	} {
-		if _, err := file.Into([]byte(document)); err == nil || err.Error() != want {
+		if _, err := file.ReadDocument(strings.NewReader(document)); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %q", document, err, want)
 		}
 	}
@@ -281,11 +277,7 @@ func TestAttachmentIntoFaults(t *testing.T) {
 		`{"target_type":"users","msg":{"type":"img","filename":null}}`:    "msg.filename: must be a string",
 		`{"target_type":"users","msg":{"type":"file","size":{}},"x\"":1}`: "x\": is not a field that is known here\nmsg.size: is not a field that is known here",
 	} {
-		text, err := file.Into([]byte(document))
-		if err == nil {
-			_, err = ParseDocument(text)
-		}
-		if err == nil || err.Error() != want {
+		if _, err := file.ReadDocument(strings.NewReader(document)); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %q", document, err, want)
 		}
 	}

@@ -106,3 +106,31 @@ func (c *Control) settle(ctx context.Context, id string, free bool, alive []stri
 	done, err := c.Ledger.Settle(ctx, id)
 	return done.Over, err
 }
+
+// deleteSoon is how long Delete waits for what is left of a cancelled job: longer
+// only where no worker is there to end it.
+const deleteSoon = 3 * time.Second
+
+// Delete removes the record of a job. Where workers are still at the last calls of
+// one that has ended, it waits for them, or for so long. Its errors are those of
+// Ledger.Delete.
+func (c *Control) Delete(ctx context.Context, id string, within time.Duration) error {
+	began := time.Now()
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := c.Ledger.Delete(ctx, id)
+		var patience time.Duration
+		switch {
+		case errors.Is(err, ledger.ErrUnsettled):
+			patience = min(within, deleteSoon)
+		case errors.Is(err, ledger.ErrHeld):
+			patience = within
+		}
+		if time.Since(began) >= patience {
+			return err
+		}
+		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return err
+		}
+	}
+}

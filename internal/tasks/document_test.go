@@ -21,7 +21,7 @@ func TestParseDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Document{
-		ID: "spring-sale", Targets: []byte(`["u1", "u2"]`),
+		ID: "spring-sale", Targets: &TargetArray{field: "target", raw: []byte(`["u1","u2"]`)},
 		Message: apiclient.Message{
 			TargetType: apiclient.Users, From: "admin",
 			Msg: []byte(`{"type":"txt","msg":"héllo <b>"}`), // compact, UTF-8 as it is
@@ -36,7 +36,7 @@ func TestParseDocument(t *testing.T) {
 			ExpiresAt: time.Date(2026, 12, 1, 21, 0, 0, 0, time.UTC),
 		},
 	}
-	if diff := cmp.Diff(want, d); diff != "" {
+	if diff := cmp.Diff(want, d, cmp.AllowUnexported(Document{}, TargetArray{}, packed{})); diff != "" {
 		t.Errorf("document (-want +got):\n%s", diff)
 	}
 }

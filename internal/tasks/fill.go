@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"bytes"
+	"io"
 	"slices"
 	"strings"
 
@@ -11,28 +13,18 @@ import (
 // AttachableTypes lists the types of messages that refer to a file.
 func AttachableTypes() []string { return []string{"img", "audio", "video", "file"} }
 
-// Into returns a document with the file in its message: url and secret, and,
+// ReadDocument reads a document with the file in its message: url and secret, and,
 // where the document does not say them itself, filename and the size of a
-// picture. Its errors are those of ParseDocument; among them are a message that
+// picture. Its errors are those of ReadDocument; among them are a message that
 // takes no file, or that has a url or secret already.
-func (a Attachment) Into(document []byte) ([]byte, error) {
-	members, err := readObject(document)
-	if err != nil {
-		return nil, err
-	}
-	for i, m := range members {
-		if m.name == "msg" && m.value.Kind() == '{' {
-			if members[i].value, err = a.fill(m.value); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return writeObject(members)
-}
+func (a Attachment) ReadDocument(r io.Reader) (Document, error) { return readJob(r, a.fill) }
 
 // fill returns a msg object with the file in it.
 func (a Attachment) fill(msg jsontext.Value) (jsontext.Value, error) {
-	fields, err := readObject(msg)
+	if msg.Kind() != '{' {
+		return msg, nil // told as a fault of the document
+	}
+	fields, err := readObject(bytes.NewReader(msg), "")
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +49,7 @@ func (a Attachment) fill(msg jsontext.Value) (jsontext.Value, error) {
 		if said[name] == nil && err == nil {
 			var text []byte
 			text, err = json.Marshal(value)
-			fields = append(fields, member{name, text})
+			fields = append(fields, member{name: name, value: text})
 		}
 	}
 	add("url", a.URL)

@@ -68,7 +68,7 @@ func chooseNames(d Document, names Names) (Names, error) {
 	case names != nil:
 		return names, nil
 	case d.Targets != nil:
-		return newArrayNames(string(d.Message.TargetType), d.Targets), nil
+		return newArrayNames(string(d.Message.TargetType), d.Targets)
 	default:
 		return nil, fault("target", "is required")
 	}
@@ -142,7 +142,9 @@ func (l *loading) sift(ctx context.Context) error {
 	l.list.Duplicates += met[targets.Repeated]
 	l.list.Excluded += met[targets.Excluded]
 	if l.sub.Progress != nil {
-		l.sub.Progress(l.list.Total)
+		if err := l.sub.Progress(l.list.Total); err != nil {
+			return err
+		}
 	}
 	// One batch more than a segment takes, so that its last batch is as full
 	// as it would be in an endless list.

@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -86,15 +85,20 @@ func isInvalidName(err error) bool {
 // arrayNames are the targets that stand in a document.
 type arrayNames struct {
 	kind  string
+	field string
 	dec   *jsontext.Decoder
 	index int
 	name  []byte
 }
 
-func newArrayNames(kind string, array jsontext.Value) *arrayNames {
-	dec := jsontext.NewDecoder(bytes.NewReader(array))
+func newArrayNames(kind string, array *TargetArray) (*arrayNames, error) {
+	text, err := array.text()
+	if err != nil {
+		return nil, fmt.Errorf("tasks: %s: %w", array.field, err)
+	}
+	dec := jsontext.NewDecoder(text)
 	_, _ = dec.ReadToken() // the bracket: the value was read as an array
-	return &arrayNames{kind: kind, dec: dec, index: -1}
+	return &arrayNames{kind: kind, field: array.field, dec: dec, index: -1}, nil
 }
 
 func (a *arrayNames) Next() ([]byte, int, error) {
@@ -103,7 +107,7 @@ func (a *arrayNames) Next() ([]byte, int, error) {
 	}
 	value, err := a.dec.ReadValue()
 	if err != nil {
-		return nil, 0, fmt.Errorf("tasks: target: %w", err)
+		return nil, 0, fmt.Errorf("tasks: %s: %w", a.field, err)
 	}
 	a.index++
 	if value.Kind() != '"' {
@@ -120,5 +124,5 @@ func (a *arrayNames) Next() ([]byte, int, error) {
 }
 
 func (a *arrayNames) invalid(problem string) error {
-	return apiclient.FieldError{Field: fmt.Sprintf("target[%d]", a.index), Problem: problem}
+	return apiclient.FieldError{Field: fmt.Sprintf("%s[%d]", a.field, a.index), Problem: problem}
 }

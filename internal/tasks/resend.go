@@ -29,7 +29,7 @@ type Resend struct {
 	Of       string           // id of the job whose targets they are
 	Outcomes []ledger.Outcome // some of Resendable; none = failed and unknown
 	ID       string           // of the new job, its idempotency key; "" = made for it
-	Progress func(int)        // as in Submission
+	Progress func(int) error  // as in Submission
 }
 
 // Resendable lists the outcomes whose targets can be sent to again. The others

@@ -99,7 +99,10 @@ func TestResend(t *testing.T) {
 				}
 			}
 			told := 0
-			done, err := r.again(t.Context(), Resend{Of: "old", Outcomes: outcomes, Progress: func(n int) { told = n }})
+			done, err := r.again(t.Context(), Resend{Of: "old", Outcomes: outcomes, Progress: func(n int) error {
+				told = n
+				return nil
+			}})
 			if err != nil || !done.Created || done.Total != len(want) || done.Duplicates != 0 || told != len(want) || done.ID == "old" {
 				t.Fatalf("%+v, %d told, want %d; %v", done, told, len(want), err)
 			}
@@ -255,14 +258,12 @@ func TestResendBrokenOff(t *testing.T) {
 			r.settle("old", all(ledger.Rejected))
 			ctx, cancel := context.WithCancel(t.Context())
 			happened := false
-			_, err := r.again(ctx, Resend{Of: "old", ID: "new", Progress: func(int) {
+			_, err := r.again(ctx, Resend{Of: "old", ID: "new", Progress: func(int) error {
 				if happened {
-					return
+					return nil
 				}
 				happened = true
-				if err := tt.happens(r, cancel); err != nil {
-					t.Error(err)
-				}
+				return tt.happens(r, cancel)
 			}})
 			if !errors.Is(err, tt.want) || !happened {
 				t.Errorf("error %v, want %v", err, tt.want)

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
-	"crier/internal/apiclient"
 	"crier/internal/gate"
 	"crier/internal/ledger"
 )
@@ -41,7 +40,9 @@ type Submission struct {
 	// ResendOf is the id of the job whose targets these were, or "". It is no
 	// part of the content.
 	ResendOf string
-	Progress func(int) // if not nil, told now and then how many distinct targets there are so far
+	// Progress, if not nil, is told now and then how many distinct targets there
+	// are so far. Its error ends the submission.
+	Progress func(int) error
 }
 
 // Submitted is what became of a submission.
@@ -80,7 +81,7 @@ func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, erro
 		err = fmt.Errorf("%w whether job %s was stored: %w", ErrNotKnown, spec.ID, err)
 	}
 	if err != nil {
-		return Submitted{}, err
+		return Submitted{ID: spec.ID}, err
 	}
 	if created && spec.SendAt.IsZero() {
 		// The job is safe: should its slot tokens be lost, a sweeper puts them back.
@@ -112,13 +113,9 @@ func (s *Submitter) begin(ctx context.Context, sub Submission) (*loading, error)
 	return l, s.checkFiles(ctx, sub.Document)
 }
 
-func fault(field, problem string, args ...any) error {
-	return &InvalidError{Faults: []apiclient.FieldError{{Field: field, Problem: fmt.Sprintf(problem, args...)}}}
-}
-
 func (d Document) measure(limits Limits) error {
 	var f faults
-	f.merge(d.Message.Check(limits.MaxMessage))
+	f.merge(d.written(d.Message.Check(limits.MaxMessage)))
 	return f.err()
 }
 

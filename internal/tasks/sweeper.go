@@ -12,7 +12,7 @@ import (
 // process of the fleet, or two, looks at all jobs that have not ended: it frees
 // segments whose owners are gone, puts missing slot tokens back on the queue,
 // starts jobs whose time has come, and ends what is left of those that were
-// cancelled or have expired. Everything it does may safely be done twice.
+// cancelled or have expired, or that were left loading. Everything it does may safely be done twice.
 type sweeper struct {
 	*Worker
 	calm    time.Time // since when Redis has answered without a break
@@ -146,6 +146,9 @@ func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, o
 		}
 	}
 	soon := s.clock().Add(sweepEvery) // whether a time has come is for Redis to decide
+	if p.Job.State == ledger.StateLoading {
+		return s.tendLoading(ctx, p.Job, soon)
+	}
 	if p.Job.State == ledger.StateCancelled || p.Job.Expired(soon) {
 		if over, err := s.settle(ctx, p.Job); err != nil || over {
 			return err
@@ -163,6 +166,18 @@ func (s *sweeper) tend(ctx context.Context, p ledger.Progress, alive []string, o
 		return s.putTokens(ctx, p.Job, min(p.Due, len(alive)*s.slotsPerJob()-working))
 	}
 	return nil
+}
+
+// tendLoading ends a job that was begun and to which nothing was added for too long.
+func (s *sweeper) tendLoading(ctx context.Context, job ledger.Job, soon time.Time) error {
+	if !job.Idle(soon) {
+		return nil
+	}
+	over, err := s.settle(ctx, job)
+	if over {
+		s.log.Info("a job has ended that was loading: nothing was added to it for long", "job", job.ID, "name", job.Name)
+	}
+	return err
 }
 
 // lacksTokens reports whether a job may have lost slot tokens. Those that were put
