@@ -19,7 +19,7 @@ import (
 // newUploader reads the settings of the Chat API and returns what puts files
 // there; close its Client. Wrong settings are a usage error. It connects to
 // nothing yet.
-func (a *app) newUploader(c settings.Chat) (*tasks.Attachments, error) {
+func (a *app) newUploader(c settings.Chat, log *slog.Logger) (*tasks.Attachments, error) {
 	var faults settings.Faults
 	access := c.ReadChat(&faults, apiclient.CheckApp)
 	if err := faults.Err(); err != nil {
@@ -31,7 +31,7 @@ func (a *app) newUploader(c settings.Chat) (*tasks.Attachments, error) {
 			BaseURL: access.BaseURL, Org: access.Org, App: access.App, Timeout: access.Timeout,
 			ClientID: access.ClientID, Secret: access.Secret,
 		},
-	}, slog.New(slog.DiscardHandler)) // what fails for good is returned
+	}, log)
 	if err != nil {
 		return nil, &usageError{err}
 	}
@@ -119,7 +119,7 @@ func (f *attached) parseWith(file tasks.Attachment) (tasks.Document, error) {
 // put uploads the file for a submission that is otherwise right, and returns
 // the document that refers to it.
 func (f *attached) put(ctx context.Context, a *app, sub tasks.Submission, s *tasks.Submitter) (tasks.Document, error) {
-	uploader, err := a.newUploader(f.chat)
+	uploader, err := a.newUploader(f.chat, slog.New(slog.DiscardHandler)) // what fails for good is returned
 	if err != nil {
 		return tasks.Document{}, err
 	}

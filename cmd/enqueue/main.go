@@ -55,11 +55,13 @@ type commands struct {
 	Delete  deleteCommand  `cmd:"" help:"Remove the record of a job that has ended or is still scheduled."`
 
 	Rejected rejectedCommand `cmd:"" help:"List raw queue payloads that were no valid jobs."`
+	Serve    serveCommand    `cmd:"" help:"Serve the HTTP gateway, for backends in any language."`
 }
 
 // app is what commands work with.
 type app struct {
 	streams
+	conn      *redisconn.Conn
 	redis     redis.UniversalClient
 	namespace string
 	ledger    *ledger.Ledger
@@ -102,6 +104,10 @@ func run(args []string, std streams) int {
 	return report(ctx, std.err, err)
 }
 
+// connections to Redis are made as they are needed: one for each request that is
+// served, up to so many.
+const connections = 100
+
 // open makes what commands work with; it does not connect yet.
 func open(r settings.Redis, std streams) (app, error) {
 	var faults settings.Faults
@@ -113,7 +119,7 @@ func open(r settings.Redis, std streams) (app, error) {
 		return app{}, usage("REDIS_URL: the embedded Redis lives in the worker: give its address, redis://127.0.0.1:6379")
 	}
 	redisconn.SetLogger(slog.New(slog.DiscardHandler)) // commands return the same errors
-	conn, err := redisconn.Open(url)
+	conn, err := redisconn.Open(url, redisconn.PoolSize(connections))
 	if err != nil {
 		return app{}, err
 	}
@@ -124,7 +130,7 @@ func open(r settings.Redis, std streams) (app, error) {
 		return app{}, err
 	}
 	return app{
-		streams: std, redis: conn.Client, namespace: namespace,
+		streams: std, conn: conn, redis: conn.Client, namespace: namespace,
 		ledger: book, gate: gate.New(conn.Client, gates), queue: tasks.NewQueue(conn.Client, namespace),
 	}, nil
 }

@@ -69,7 +69,7 @@ func (e *usageError) Unwrap() error { return e.err }
 // work runs the parts in the order in which they need each other.
 func work(ctx context.Context, c config, log *slog.Logger) error {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), tasks.BuildInfo(settings.Version()))
 
 	redisconn.SetLogger(log)
 	conn, err := redisconn.Open(c.redisURL, redisconn.PoolSize(c.connections()))
@@ -161,10 +161,4 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
-}
-
-func buildInfo() prometheus.Collector {
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "crier_build_info", Help: "Always 1; the label tells the version."}, []string{"version"})
-	info.WithLabelValues(settings.Version()).Set(1)
-	return info
 }

@@ -175,7 +175,7 @@ func (l *Ledger) Jobs(ctx context.Context, after string) iter.Seq2[Job, error] {
 	}
 }
 
-// ErrCursor: a text is no Job.Cursor.
+// ErrCursor is about a text that is no Job.Cursor.
 var ErrCursor = errors.New("is no cursor")
 
 // cursorOf names the place of an entry in the index.

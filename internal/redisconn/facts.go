@@ -32,6 +32,9 @@ type Facts struct {
 	Version string
 	// MaxMemory in bytes; 0 = no limit, or not told.
 	MaxMemory int64
+	// MemoryShare is the part of MaxMemory in use, of the fullest master; 0 = there
+	// is no limit, or not told.
+	MemoryShare float64
 	// MaxMemoryPolicy as in redis.conf, such as "noeviction"; "" = not told.
 	MaxMemoryPolicy string
 	// MayEvict says that the policy lets the server delete keys when memory is
@@ -103,6 +106,7 @@ func (f *Facts) merge(other Facts) {
 	if f.MaxMemory == 0 || other.MaxMemory > 0 && other.MaxMemory < f.MaxMemory {
 		f.MaxMemory = other.MaxMemory
 	}
+	f.MemoryShare = max(f.MemoryShare, other.MemoryShare)
 	if other.AppendOnly == "no" {
 		f.AppendOnly = "no"
 	}
@@ -128,10 +132,16 @@ func checkServer(ctx context.Context, client redis.Cmdable) (Facts, error) {
 	}
 	uptime, _ := strconv.Atoi(info["uptime_in_seconds"]) // absent = not told = 0
 	maxMemory, _ := strconv.ParseInt(info["maxmemory"], 10, 64)
+	used, _ := strconv.ParseInt(info["used_memory"], 10, 64)
+	share := 0.0
+	if maxMemory > 0 {
+		share = float64(used) / float64(maxMemory)
+	}
 	policy := info["maxmemory_policy"]
 	return Facts{
 		Version:         info["redis_version"],
 		MaxMemory:       maxMemory,
+		MemoryShare:     share,
 		MaxMemoryPolicy: policy,
 		MayEvict:        policy != "" && policy != noEviction,
 		AppendOnly:      map[string]string{"0": "no", "1": "yes"}[info["aof_enabled"]],

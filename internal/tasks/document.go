@@ -87,6 +87,9 @@ func ReadUnified(r io.Reader) (Document, error) {
 	for _, m := range members {
 		d.readUnified(m, &faults)
 	}
+	if d.Targets == nil {
+		faults.add("target", "is required")
+	}
 	return d.checked(&faults)
 }
 
@@ -125,6 +128,9 @@ func ReadSplit(r io.Reader, to apiclient.TargetType) (Document, error) {
 		default:
 			d.readCommon(m, &faults)
 		}
+	}
+	if d.Targets == nil {
+		faults.add("to", "is required")
 	}
 	d.Message.Msg = faults.joined(kind, body)
 	return d.checked(&faults)
@@ -189,6 +195,14 @@ func (d Document) checked(faults *faults) (Document, error) {
 	})
 	faults.merge(d.written(d.Message.Check(0)))
 	return d, faults.err()
+}
+
+// listField is the name of the list of targets.
+func (d Document) listField() string {
+	if d.split {
+		return "to"
+	}
+	return "target"
 }
 
 // written names fields as they are written in the document's form.

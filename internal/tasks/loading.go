@@ -33,6 +33,8 @@ type loading struct {
 	sub      Submission
 	// batch, if not nil, is told of each call: its targets and the bytes of its body.
 	batch func(targets, bytes int)
+	// extends: the lines begin with targets of a job that may have got no others.
+	extends bool
 	// segment, if not nil, takes a segment. The lines are lent.
 	segment func(ctx context.Context, lines []byte, count int) error
 
@@ -101,8 +103,10 @@ func (l *loading) run(ctx context.Context) error {
 	switch {
 	case l.skipped.Count > 0 && !l.sub.SkipInvalid:
 		return &l.skipped
-	case l.list.Total == 0:
+	case l.list.Total == 0 && !l.extends:
 		return l.nobody()
+	case l.list.Total == 0: // the last segment stays as it is
+		l.count = 0
 	}
 	for l.count > 0 {
 		if err := l.cut(ctx); err != nil {
@@ -189,8 +193,9 @@ func (l *loading) nobody() error {
 	if l.skipped.Count > 0 {
 		why = append(why, fmt.Sprintf("%d invalid", l.skipped.Count))
 	}
+	field := l.sub.Document.listField()
 	if why == nil {
-		return fault("target", "must name at least one target")
+		return fault(field, "must name at least one target")
 	}
-	return fault("target", "must name at least one target: all names of the list are left out (%s)", strings.Join(why, ", "))
+	return fault(field, "must name at least one target: all names of the list are left out (%s)", strings.Join(why, ", "))
 }

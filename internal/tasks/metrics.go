@@ -142,3 +142,10 @@ func (m *metrics) outcome(job ledger.Job, u ledger.Update) {
 		m.targets.WithLabelValues(job.TargetType, string(o)).Add(float64(len(u.Index)))
 	}
 }
+
+// BuildInfo tells the version of a program as a metric.
+func BuildInfo(version string) prometheus.Collector {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "crier_build_info", Help: "Always 1; the label tells the version."}, []string{"version"})
+	info.WithLabelValues(version).Set(1)
+	return info
+}

@@ -151,7 +151,7 @@ func TestReadSplit(t *testing.T) {
 
 func TestReadSplitFaults(t *testing.T) {
 	for text, want := range map[string][]string{
-		`{}`: {"type"},
+		`{}`: {"to", "type"},
 		`{"to":"u1","type":"txt","body":{"msg":"x"}}`:                       {"to"},
 		`{"to":["u1"],"type":"txt","body":"x"}`:                             {"body", "body.msg"},
 		`{"to":["u1"],"type":"txt","body":{}}`:                              {"body.msg"},

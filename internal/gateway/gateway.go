@@ -1,0 +1,131 @@
+// Package gateway is the door for backends that are not written in Go: the send
+// jobs of this system over HTTP, and the Chat API's own call in front of it.
+//
+// Invariant: what it answers with 2xx is stored, and of what it refuses nothing
+// is. A request that breaks off, or meets a Redis that cannot take it, leaves
+// nothing that anybody would see.
+//
+// It decides nothing about jobs: it reads requests, keeps off whom it does not
+// know and what is too much, and puts package tasks' answers into HTTP.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"crier/internal/gate"
+	"crier/internal/ledger"
+	"crier/internal/tasks"
+)
+
+// Config bounds what clients may ask for.
+type Config struct {
+	Version string // shown in the API's description
+
+	MaxBody    int64 // bytes of a request as they come, packed or not
+	MaxTargets int   // distinct ones of a job
+	MaxClients int   // requests under way; more are told to come again
+	// Large is how many lists of more than LargeList targets are taken in at a time:
+	// the others wait. Ten million names take about 200 MB.
+	Large, LargeList int
+
+	// IdleTimeout is how long a client may be silent within a request, and how long
+	// it may take for what is not a list.
+	IdleTimeout time.Duration
+
+	Pressure PressureConfig
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		MaxBody: 4 << 30, MaxTargets: 20_000_000, MaxClients: 1000, Large: 2, LargeList: 100_000,
+		IdleTimeout: 30 * time.Second, Pressure: DefaultPressureConfig(),
+	}
+}
+
+// Parts are what a gateway works with.
+type Parts struct {
+	Ledger   *ledger.Ledger
+	Queue    *tasks.Queue
+	Gate     *gate.Gate
+	Keys     *Keys              // nil = nobody is asked for one
+	Files    *tasks.Attachments // nil = files are not taken
+	Probe    Probe              // of Redis
+	Registry *prometheus.Registry
+	Log      *slog.Logger
+}
+
+// Gateway serves the API. Run what watches Redis beside it: see Watch.
+type Gateway struct {
+	cfg Config
+	Parts
+	submit   *tasks.Submitter
+	drafts   *tasks.Drafts
+	control  *tasks.Control
+	api      huma.API
+	mux      *http.ServeMux
+	handler  http.Handler // guard, then mux
+	metrics  *metrics
+	pressure *pressure
+	large    chan struct{} // one for each large list that is taken in
+	clients  chan struct{} // one for each request under way
+	uploads  chan struct{} // one for each file that is uploaded
+	draining context.Context
+	apps     appCache
+}
+
+// New returns a gateway that gets ready to end with draining.
+func New(draining context.Context, cfg Config, parts Parts) *Gateway {
+	g := &Gateway{
+		cfg: cfg, Parts: parts, mux: http.NewServeMux(), draining: draining,
+		submit:  &tasks.Submitter{Ledger: parts.Ledger, Queue: parts.Queue, Gate: parts.Gate},
+		control: &tasks.Control{Ledger: parts.Ledger, Queue: parts.Queue},
+		large:   make(chan struct{}, cfg.Large), clients: make(chan struct{}, cfg.MaxClients),
+	}
+	g.drafts = tasks.NewDrafts(g.submit)
+	g.metrics = newMetrics(parts.Registry)
+	g.pressure = newPressure(cfg.Pressure, parts.Probe, parts.Log)
+	g.api = humago.New(g.mux, apiConfig(cfg.Version))
+	g.registerJobs()
+	g.registerTargets()
+	g.registerControl()
+	g.registerDropIn()
+	g.registerFiles()
+	g.registerDocs()
+	g.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, "ok") })
+	g.mux.HandleFunc("GET /readyz", g.readyz)
+	g.mux.Handle("GET /metrics", promhttp.HandlerFor(parts.Registry, promhttp.HandlerOpts{Registry: parts.Registry}))
+	g.handler = g.guard(http.HandlerFunc(g.found))
+	return g
+}
+
+// Watch looks after Redis until ctx ends.
+func (g *Gateway) Watch(ctx context.Context) { g.pressure.watch(ctx) }
+
+// readyz tells whether jobs can be taken.
+func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
+	if g.draining.Err() != nil {
+		http.Error(w, "draining: no new requests are taken", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+	defer cancel()
+	if err := g.Ledger.Ping(ctx); err != nil {
+		http.Error(w, "Redis cannot be reached: "+err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	plain(w, "ready")
+}
+
+func plain(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(text + "\n")) // the client is gone, nobody to tell
+}

@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+}
+
+func newMetrics(registry *prometheus.Registry) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "crier_http_requests_total", Help: "Requests to the gateway by route and status.",
+		}, []string{"route", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "crier_http_request_duration_seconds", Help: "Time from a request's head to the end of its answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 120},
+		}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "crier_http_requests_in_flight", Help: "Requests under way."}),
+	}
+	registry.MustRegister(m.requests, m.seconds, m.inFlight)
+	return m
+}
+
+// ServeHTTP serves one request: counted, within bounds, and never without an answer.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), idle: g.cfg.IdleTimeout}
+	r = withExchange(answer, r)
+	g.metrics.inFlight.Inc()
+	defer func() {
+		g.metrics.inFlight.Dec()
+		fault := recover()
+		if fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+			g.Log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))
+			if answer.status == 0 {
+				g.write(answer, problem(http.StatusInternalServerError, "an error that should not happen, see the log"))
+				fault = nil
+			}
+		}
+		took := time.Since(began)
+		route := g.route(r)
+		g.metrics.requests.WithLabelValues(route, strconv.Itoa(answer.status)).Inc()
+		g.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
+		g.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", answer.status, "ms", took.Milliseconds(), "from", r.RemoteAddr)
+		if fault != nil {
+			panic(fault) // the client must see that the answer is not whole
+		}
+	}()
+	select {
+	case g.clients <- struct{}{}:
+		defer func() { <-g.clients }()
+	default:
+		g.write(answer, problem(http.StatusServiceUnavailable, "%d requests are under way already", g.cfg.MaxClients).again(soon))
+		return
+	}
+	g.handler.ServeHTTP(answer, r)
+}
+
+// route is the pattern that a request has met: a label of few values.
+func (g *Gateway) route(r *http.Request) string {
+	_, pattern := g.mux.Handler(r)
+	if pattern == "" {
+		return "none"
+	}
+	_, path, found := strings.Cut(pattern, " ")
+	if !found {
+		path = pattern
+	}
+	return path
+}
+
+// found answers what meets no route with a problem, too.
+func (g *Gateway) found(w http.ResponseWriter, r *http.Request) {
+	handler, pattern := g.mux.Handler(r)
+	if pattern != "" {
+		g.mux.ServeHTTP(w, r)
+		return
+	}
+	refusal := &refusal{header: w.Header()}
+	handler.ServeHTTP(refusal, r)
+	p := problem(http.StatusNotFound, "there is nothing under %.200q", r.URL.Path)
+	if refusal.status == http.StatusMethodNotAllowed {
+		p = problem(http.StatusMethodNotAllowed, "%s is not for %.200q, but %s", r.Method, r.URL.Path, w.Header().Get("Allow"))
+	}
+	g.write(w, p)
+}
+
+// refusal is what net/http would have answered.
+type refusal struct {
+	header http.Header
+	status int
+}
+
+func (r *refusal) Header() http.Header         { return r.header }
+func (r *refusal) WriteHeader(status int)      { r.status = status }
+func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
+
+// write answers with a problem where package huma is not asked.
+func (g *Gateway) write(w http.ResponseWriter, p *Problem) {
+	for name, values := range p.GetHeaders() {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the client is gone, nobody to tell
+}
+
+// answer is a ResponseWriter that knows its status, and gives up a client that
+// does not take what it is sent.
+type answer struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	idle    time.Duration
+	status  int
+	set     time.Time // when the deadline was last moved
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// WriteHeader notes the status.
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.moveDeadline()
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write notes that the status is 200, if none was given.
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	a.moveDeadline()
+	return a.ResponseWriter.Write(b)
+}
+
+func (a *answer) moveDeadline() {
+	const often = time.Second // moving it is not free
+	if now := time.Now(); now.Sub(a.set) >= often {
+		a.set = now
+		_ = a.control.SetWriteDeadline(now.Add(a.idle)) // not every writer has one
+	}
+}

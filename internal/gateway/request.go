@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"crier/internal/tasks"
+)
+
+// exchange is one request and its answer, for handlers that stream.
+type exchange struct {
+	w http.ResponseWriter
+	r *http.Request
+}
+
+type exchangeKey struct{}
+
+func withExchange(w http.ResponseWriter, r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), exchangeKey{}, exchange{w, r}))
+}
+
+func exchangeOf(ctx context.Context) exchange {
+	return ctx.Value(exchangeKey{}).(exchange) // the middleware of every request puts it there
+}
+
+// body is the body of a request, as it comes. A client that sends too little for
+// too long is given up; the time that nobody reads does not count.
+type body struct {
+	io.Reader
+	control  *http.ResponseController
+	idle     time.Duration
+	deadline time.Time // for the next enough bytes
+	set      time.Time // the deadline that the connection has
+	left     time.Time // when it was last read
+	got      int       // bytes since the deadline was last moved on
+}
+
+// enough is how many bytes a client has to send within the idle time.
+const enough = 1 << 10
+
+// Read reads on. Its errors but io.EOF are a *bodyError.
+func (b *body) Read(p []byte) (int, error) {
+	const often = time.Second // setting a deadline is not free
+	now := time.Now()
+	if b.deadline.IsZero() || b.got >= enough {
+		b.deadline, b.got = now.Add(b.idle), 0
+	} else {
+		b.deadline = b.deadline.Add(now.Sub(b.left))
+	}
+	if b.deadline.Sub(b.set).Abs() >= often {
+		if err := b.control.SetReadDeadline(b.deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return 0, &bodyError{err}
+		}
+		b.set = b.deadline
+	}
+	n, err := b.Reader.Read(p)
+	b.got += n
+	b.left = time.Now()
+	if err != nil && err != io.EOF {
+		err = &bodyError{err}
+	}
+	return n, err
+}
+
+// stream is the body of a request that may take as long as it keeps coming.
+func (g *Gateway) stream(ctx context.Context) *body {
+	x := exchangeOf(ctx)
+	return &body{
+		Reader: http.MaxBytesReader(x.w, x.r.Body, g.cfg.MaxBody), control: http.NewResponseController(x.w), idle: g.cfg.IdleTimeout,
+	}
+}
+
+// read reads the one document in the body of a request, which may be packed. Of a
+// submission that Redis has no room for it reads nothing.
+func (g *Gateway) read(ctx context.Context, key KeyHeader, read reading) (tasks.Document, error) {
+	if err := g.pressure.admit(ctx); err != nil {
+		return tasks.Document{}, err
+	}
+	var text io.Reader = g.stream(ctx)
+	switch encoding := exchangeOf(ctx).r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
+	case "", "identity":
+	case "gzip":
+		unpacked, err := gzip.NewReader(text)
+		if err != nil {
+			return tasks.Document{}, packedError(err)
+		}
+		text = &packedBody{unpacked}
+	default:
+		return tasks.Document{}, problem(http.StatusUnsupportedMediaType, "Content-Encoding: %.40q is neither gzip nor identity", encoding)
+	}
+	d, err := read(text)
+	if err == nil {
+		d.ID, err = key.id(d.ID)
+	}
+	return d, err
+}
+
+// packedBody calls faults of gzip data what they are.
+type packedBody struct{ *gzip.Reader }
+
+func (p *packedBody) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	return n, packedError(err)
+}
+
+func packedError(err error) error {
+	var broken *bodyError
+	if err == nil || err == io.EOF || errors.As(err, &broken) { //nolint:errorlint // what wraps io.EOF is a break
+		return err
+	}
+	return &bodyError{fmt.Errorf("gzip: %w", err)}
+}
+
+// loadCheck is how many targets come between two looks at the bounds.
+const loadCheck = 10_000
+
+// loading keeps a submission within bounds while its list is read. Call end behind it.
+func (g *Gateway) loading(ctx context.Context) (progress func(int) error, end func()) {
+	large, checked := false, 0
+	progress = func(n int) error {
+		if n-checked < loadCheck {
+			return nil
+		}
+		checked = n
+		if n > g.cfg.MaxTargets {
+			return invalid("target", "are more than %d, which is what one job may have", g.cfg.MaxTargets)
+		}
+		if n > g.cfg.LargeList && !large {
+			if err := g.takeLarge(ctx); err != nil {
+				return err
+			}
+			large = true
+		}
+		return g.pressure.admit(ctx)
+	}
+	return progress, func() {
+		if large {
+			<-g.large
+		}
+	}
+}
+
+// patience is how long a large list waits for others.
+const patience = time.Minute
+
+// takeLarge waits for a place among the large lists.
+func (g *Gateway) takeLarge(ctx context.Context) error {
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case g.large <- struct{}{}:
+		return nil
+	case <-waiting.Done():
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return problem(http.StatusServiceUnavailable, "%d large lists are being taken in already; nothing was stored", g.cfg.Large).again(later)
+	}
+}
