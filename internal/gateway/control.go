@@ -43,7 +43,7 @@ func (g *Gateway) registerControl() {
 		})
 	}
 	register(g, operation{
-		id: "resend-job", method: http.MethodPost, path: "/v1/jobs/{id}/resend", tag: tagJobs, summary: "Send again to those not reached",
+		id: "resend-job", slow: true, method: http.MethodPost, path: "/v1/jobs/{id}/resend", tag: tagJobs, summary: "Send again to those not reached",
 		about: "Makes a new job with the same message and options, at once and without expires_at.", success: http.StatusAccepted,
 		answers: g.created("The new job", "The job that was there, under the Idempotency-Key"), errors: []int{404, 409, 422, 503},
 	}, g.resend)
@@ -55,7 +55,7 @@ func (g *Gateway) registerControl() {
 		return nil, g.control.Delete(ctx, in.ID, deleteWait)
 	})
 	register(g, operation{
-		id: "get-results", method: http.MethodGet, path: "/v1/jobs/{id}/results", tag: tagJobs, summary: "What became of each target",
+		id: "get-results", slow: true, method: http.MethodGet, path: "/v1/jobs/{id}/results", tag: tagJobs, summary: "What became of each target",
 		about: "A row for each target, as a stream: CSV, or NDJSON if Accept asks for it. A stream that breaks off is not the whole list.",
 		answers: map[string]*huma.Response{"200": {Description: "The rows", Content: map[string]*huma.MediaType{
 			string(mediaCSV): {Schema: &huma.Schema{Type: huma.TypeString}}, string(mediaNDJSON): {Schema: &huma.Schema{Type: huma.TypeString}},

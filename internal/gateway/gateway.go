@@ -100,15 +100,44 @@ func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 	g.registerDropIn()
 	g.registerFiles()
 	g.registerDocs()
-	g.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, "ok") })
-	g.mux.HandleFunc("GET /readyz", g.readyz)
-	g.mux.Handle("GET /metrics", promhttp.HandlerFor(parts.Registry, promhttp.HandlerOpts{Registry: parts.Registry}))
+	g.registerHealth()
+	delete(g.api.OpenAPI().Components.Schemas.Map(), "ErrorModel") // of package huma; all problems are a Problem
 	g.handler = g.guard(http.HandlerFunc(g.found))
 	return g
 }
 
 // Watch looks after Redis until ctx ends.
 func (g *Gateway) Watch(ctx context.Context) { g.pressure.watch(ctx) }
+
+// registerHealth serves what is for machines that look after this one.
+func (g *Gateway) registerHealth() {
+	metrics := promhttp.HandlerFor(g.Registry, promhttp.HandlerOpts{Registry: g.Registry})
+	for path, page := range map[string]struct {
+		summary string
+		handler http.Handler
+		open    bool
+	}{
+		"/healthz": {"Whether the process lives", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { plain(w, "ok") }), true},
+		"/readyz":  {"Whether jobs can be taken; 503 with the reason if not", http.HandlerFunc(g.readyz), true},
+		"/metrics": {"Metrics for Prometheus", metrics, false},
+	} {
+		g.mux.Handle("GET "+path, page.handler)
+		text := map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}
+		op := &huma.Operation{
+			Method: http.MethodGet, Path: path, OperationID: path[1:], Summary: page.summary, Tags: []string{tagHealth},
+			Responses: map[string]*huma.Response{"200": {Description: "OK", Content: text}},
+		}
+		if page.open {
+			op.Security = []map[string][]string{{}}
+		} else {
+			op.Responses["401"] = &huma.Response{Description: http.StatusText(http.StatusUnauthorized)}
+		}
+		if path == "/readyz" {
+			op.Responses["503"] = &huma.Response{Description: "The reason", Content: text}
+		}
+		g.api.OpenAPI().AddOperation(op)
+	}
+}
 
 // readyz tells whether jobs can be taken.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {

@@ -49,7 +49,7 @@ type status struct{ Body tasks.Status }
 
 func (g *Gateway) registerJobs() {
 	register(g, operation{
-		id: "create-job", method: http.MethodPost, path: "/v1/jobs", tag: tagJobs, summary: "Make a job",
+		id: "create-job", slow: true, method: http.MethodPost, path: "/v1/jobs", tag: tagJobs, summary: "Make a job",
 		about: "Takes a whole send job, or one without `target`, to which lists of targets are then added. " +
 			"The same id with the same content is the same job; with other content it is a conflict.",
 		body: g.jobBody(), success: http.StatusAccepted, answers: g.created("The job", "The job that was there, with the same id and content"),
@@ -64,7 +64,7 @@ func (g *Gateway) registerJobs() {
 		errors: []int{404, 503},
 	}, g.getJob)
 	register(g, operation{
-		id: "plan", method: http.MethodPost, path: "/v1/plan", tag: tagJobs, summary: "What a job would take",
+		id: "plan", slow: true, method: http.MethodPost, path: "/v1/plan", tag: tagJobs, summary: "What a job would take",
 		about: "Targets, calls, bytes, and the time at the quota. Nothing is stored.",
 		body:  g.jobBody(), errors: []int{400, 413, 422, 503},
 	}, g.plan)

@@ -41,7 +41,7 @@ func (g *Gateway) registerTargets() {
 		return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}, Example: example}
 	}
 	register(g, operation{
-		id: "add-targets", method: http.MethodPost, path: "/v1/jobs/{id}/targets", tag: tagTargets, summary: "Add targets to a loading job",
+		id: "add-targets", slow: true, method: http.MethodPost, path: "/v1/jobs/{id}/targets", tag: tagTargets, summary: "Add targets to a loading job",
 		about: "A list of any length, read as it comes; it may be packed with gzip. All of it is added, or nothing where it breaks off " +
 			"or has an invalid line: then send it again. A list that was added is known, so that sending it again changes nothing.",
 		body: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
@@ -50,7 +50,7 @@ func (g *Gateway) registerTargets() {
 		errors: []int{400, 404, 408, 409, 413, 415, 422, 503},
 	}, g.addTargets)
 	register(g, operation{
-		id: "start-job", method: http.MethodPost, path: "/v1/jobs/{id}/start", tag: tagTargets, summary: "Start a loading job",
+		id: "start-job", slow: true, method: http.MethodPost, path: "/v1/jobs/{id}/start", tag: tagTargets, summary: "Start a loading job",
 		about: "It runs, or is scheduled. Starting it again changes nothing.", success: http.StatusAccepted,
 		errors: []int{404, 409, 503},
 	}, g.startJob)
