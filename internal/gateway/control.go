@@ -87,12 +87,12 @@ func (g *Gateway) resend(ctx context.Context, in *resendQuery) (*accepted, error
 	if err != nil {
 		return nil, err
 	}
-	progress, end := g.loading(ctx)
-	defer end()
+	load := g.newLoad(ctx)
+	defer load.end()
 	if err := g.pressure.admit(ctx); err != nil {
 		return nil, err
 	}
-	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: progress})
+	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: load.progress})
 	return g.answer(ctx, done.ID, done.Created, err)
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/time/rate"
 
 	"crier/internal/gate"
 	"crier/internal/ledger"
@@ -79,6 +80,7 @@ type Gateway struct {
 	clients  chan struct{} // one for each request under way
 	uploads  chan struct{} // one for each file that is uploaded
 	draining context.Context
+	warning  rate.Sometimes // what many requests may meet at a time
 	apps     appCache
 }
 
@@ -90,6 +92,7 @@ func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 		control: &tasks.Control{Ledger: parts.Ledger, Queue: parts.Queue},
 		large:   make(chan struct{}, cfg.Large), clients: make(chan struct{}, cfg.MaxClients),
 	}
+	g.warning.Interval = 10 * time.Second
 	g.drafts = tasks.NewDrafts(g.submit)
 	g.metrics = newMetrics(parts.Registry)
 	g.pressure = newPressure(cfg.Pressure, parts.Probe, parts.Log)

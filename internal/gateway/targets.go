@@ -71,8 +71,11 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 	default:
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Encoding: %.40q is neither gzip nor identity", encoding)
 	}
-	progress, end := g.loading(ctx)
-	defer end()
+	load := g.newLoad(ctx)
+	defer load.end()
+	if err := g.pressure.admit(ctx); err != nil {
+		return nil, err
+	}
 	done, err := g.drafts.Extend(ctx, in.ID, tasks.Extension{
 		Names: func(kind string) (tasks.Names, error) {
 			options.Kind = kind
@@ -82,7 +85,7 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 			}
 			return list{reader}, nil
 		},
-		SkipInvalid: in.SkipInvalid, Progress: progress,
+		SkipInvalid: in.SkipInvalid, Progress: load.progress,
 	})
 	if err != nil {
 		return nil, err
