@@ -150,7 +150,11 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
-	if err := g.Ledger.Ping(ctx); err != nil {
+	err := g.Ledger.Ping(ctx)
+	if err == nil {
+		err = g.pressure.answers() // else the next job could be refused still
+	}
+	if err != nil {
 		http.Error(w, "Redis cannot be reached: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}

@@ -82,6 +82,11 @@ func (g *Gateway) create(ctx context.Context, key KeyHeader, read reading) (*acc
 	if err != nil {
 		return nil, err
 	}
+	if !load.large {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, quick)
+		defer cancel()
+	}
 	if d.Targets == nil {
 		id, created, err := g.drafts.Begin(ctx, d)
 		return g.answer(ctx, id, created, err)

@@ -45,7 +45,7 @@ type pressure struct {
 	mu     sync.Mutex
 	load   float64 // share of the nearest bound; 1 and above: nothing is taken
 	why    string
-	gone   bool // Redis did not answer
+	gone   bool             // Redis did not answer
 	recent [3]time.Duration // how long the last answers took
 	n      int
 }
@@ -56,14 +56,15 @@ func newPressure(cfg PressureConfig, probe Probe, log *slog.Logger) *pressure {
 
 // watch asks Redis until ctx ends.
 func (p *pressure) watch(ctx context.Context) {
-	tick := time.NewTicker(p.cfg.Every)
-	defer tick.Stop()
 	for {
-		p.look(ctx)
+		wait := p.cfg.Every
+		if p.look(ctx); p.answers() != nil {
+			wait = min(wait, 100*time.Millisecond) // clients wait for it
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -58,7 +59,7 @@ func (g *Gateway) registerTargets() {
 
 func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, error) {
 	r := exchangeOf(ctx).r
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	media, _, err := mime.ParseMediaType(cmp.Or(r.Header.Get("Content-Type"), "text/plain"))
 	format, known := formats[media]
 	if err != nil || !known {
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Type: must be text/plain, text/csv or application/x-ndjson")
