@@ -94,12 +94,17 @@ func TestRightIsRenewed(t *testing.T) {
 func TestDraftIsFenced(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		for name, next := range map[string]func(t *testing.T, l *Ledger) (total int){
-			"nobody": func(*testing.T, *Ledger) int { return 3 },
+			"nobody": func(t *testing.T, l *Ledger) int {
+				lapse(t, l, "j")
+				return 3
+			},
 			"another": func(t *testing.T, l *Ledger) int {
+				lapse(t, l, "j")
 				add(t, draft(t, l, "j"), 1, 5)
 				return 3
 			},
 			"another, done": func(t *testing.T, l *Ledger) int {
+				lapse(t, l, "j")
 				d := draft(t, l, "j")
 				put(t, d, 2, 4)
 				closed(t, d)
@@ -113,6 +118,14 @@ func TestDraftIsFenced(t *testing.T) {
 				put(t, draft(t, l, "j"), 1)
 				return 1
 			},
+			"another job under the old right": func(t *testing.T, l *Ledger) int {
+				k := l.keys("j") // whose time has passed since it was cancelled
+				if err := client.Del(t.Context(), k.job, k.names, k.free).Err(); err != nil {
+					t.Fatal(err)
+				}
+				begun(t, l, Spec{})
+				return 0
+			},
 		} {
 			t.Run(name, func(t *testing.T) {
 				if err := client.FlushAll(t.Context()).Err(); err != nil {
@@ -123,9 +136,12 @@ func TestDraftIsFenced(t *testing.T) {
 				d := draft(t, l, "j")
 				put(t, d, 1, 2)
 				add(t, d, 1, 1, 1)
-				lapse(t, l, "j")
 				total := next(t, l)
-				before := dump(t, client)
+				before, lock := dump(t, client), l.keys("j").lock
+				if before[lock] == d.token { // which it gives back
+					delete(before, lock)
+					delete(before, lock+" expires")
+				}
 				if err := d.Add(t.Context(), lines(9, 1), 1); !errors.Is(err, ErrFenced) {
 					t.Errorf("add: %v", err)
 				}
