@@ -25,7 +25,7 @@ var (
 	takeScript   = script("tidy.lua", "take.lua")
 	stageScript  = script("hold.lua", "stage.lua")
 	joinScript   = script("hold.lua", "join.lua")
-	launchScript = script("hold.lua", "launch.lua")
+	launchScript = script("tidy.lua", "hold.lua", "launch.lua")
 	renewScript  = script("renew.lua")
 	leaveScript  = script("tidy.lua", "leave.lua")
 )

@@ -62,6 +62,10 @@ func TestDroppedDraft(t *testing.T) {
 				lapse(t, l, "j")
 				must[State](t)(draft(t, l, "j").Start(t.Context()))
 			},
+			"started at once": func(d *Draft) {
+				d.reset() // or else it refuses
+				must[State](t)(d.Start(t.Context()))
+			},
 			"cancelled": func(*Draft) { must[Change](t)(l.Cancel(t.Context(), "j")) },
 		} {
 			for _, counts := range [][]int{{9, 1, 1, 1}, {1, 1}} {

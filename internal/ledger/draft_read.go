@@ -95,7 +95,7 @@ func (d *Draft) read(ctx context.Context, from, to int) ([]string, error) {
 	return segments, nil
 }
 
-// fingerprint is that of a Load of the same targets. It reads them all: a second
+// fingerprint is that of a Load of the same targets. It reads them all: two seconds
 // for ten million.
 func (d *Draft) fingerprint(ctx context.Context) ([]byte, error) {
 	doc, err := d.Document(ctx)

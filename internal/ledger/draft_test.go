@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -247,6 +249,15 @@ func TestDraftIsALoad(t *testing.T) {
 		}
 		if diff := cmp.Diff(before, dump(t, client)); diff != "" {
 			t.Error(diff)
+		}
+		sealed(t, l, Spec{ID: "k", TargetType: "users", Document: []byte("doc")}, total)
+		fields := func(id string) []string {
+			return slices.Sorted(maps.Keys(client.HGetAll(t.Context(), l.keys(id).job).Val()))
+		}
+		want := append(fields("k"), "dfp") // only what Begin goes by
+		slices.Sort(want)
+		if diff := cmp.Diff(want, fields("j")); diff != "" {
+			t.Errorf("what the job consists of: %s", diff)
 		}
 		var refused *StateError
 		if _, err := l.Draft(t.Context(), "j", time.Hour); !errors.As(err, &refused) || *refused != (StateError{"j", StateRunning, "load"}) {
