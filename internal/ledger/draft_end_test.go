@@ -145,6 +145,11 @@ func ended(t *testing.T, l *Ledger, id string, total int64, want Row) {
 	if job.State != StateCancelled || job.Cancelled != total || job.Finished.IsZero() || !job.IdleUntil.IsZero() || job.Reasons[want.Reason] != total {
 		t.Errorf("%+v", job)
 	}
+	for i, value := range l.client.HMGet(t.Context(), l.keys(id).job, "load", "v", "idle", "idle_at").Val() {
+		if value != nil {
+			t.Errorf("%s: field %d is still there: %v", id, i, value)
+		}
+	}
 	all := rows(t, l, id)
 	if len(all) != int(total) {
 		t.Errorf("%s: %d rows, want %d", id, len(all), total)

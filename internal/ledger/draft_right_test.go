@@ -155,6 +155,10 @@ func TestDraftIsFenced(t *testing.T) {
 				if _, err := d.Start(t.Context()); !errors.Is(err, ErrFenced) {
 					t.Errorf("start: %v", err)
 				}
+				held := client.Get(t.Context(), lock).Val() == d.token
+				if renewed := must[bool](t)(d.renew(t.Context())); renewed != held {
+					t.Errorf("renewed: %v", renewed)
+				}
 				closed(t, d)
 				if diff := cmp.Diff(before, dump(t, client)); diff != "" {
 					t.Error(diff)
