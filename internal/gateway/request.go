@@ -83,23 +83,23 @@ type load struct {
 	g       *Gateway
 	ctx     context.Context
 	large   bool // it has a place among the large ones
-	checked int  // targets at the last look at the bounds
+	checked int  // targets at the last look at Redis
 }
 
 func (g *Gateway) newLoad(ctx context.Context) *load { return &load{g: g, ctx: ctx} }
 
-// loadCheck is how many targets come between two looks at the bounds.
+// loadCheck is how many targets come between two looks at how Redis is.
 const loadCheck = 10_000
 
 // progress is told how many targets there are.
 func (l *load) progress(n int) error {
+	if most := l.g.cfg.MaxTargets; n > most {
+		return invalid("target", "are more than %d, which is what one job may have", most)
+	}
 	if n-l.checked < loadCheck {
 		return nil
 	}
 	l.checked = n
-	if most := l.g.cfg.MaxTargets; n > most {
-		return invalid("target", "are more than %d, which is what one job may have", most)
-	}
 	if n > l.g.cfg.LargeList {
 		if err := l.grow(); err != nil {
 			return err
