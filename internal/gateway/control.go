@@ -1,14 +1,16 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/negotiation"
 
 	"crier/internal/ledger"
 	"crier/internal/tasks"
@@ -43,7 +45,7 @@ func (g *Gateway) registerControl() {
 		})
 	}
 	register(g, operation{
-		id: "resend-job", method: http.MethodPost, path: "/v1/jobs/{id}/resend", tag: tagJobs, summary: "Send again to those not reached",
+		id: "resend-job", slow: true, method: http.MethodPost, path: "/v1/jobs/{id}/resend", tag: tagJobs, summary: "Send again to those not reached",
 		about: "Makes a new job with the same message and options, at once and without expires_at.", success: http.StatusAccepted,
 		answers: g.created("The new job", "The job that was there, under the Idempotency-Key"), errors: []int{404, 409, 422, 503},
 	}, g.resend)
@@ -55,7 +57,7 @@ func (g *Gateway) registerControl() {
 		return nil, g.control.Delete(ctx, in.ID, deleteWait)
 	})
 	register(g, operation{
-		id: "get-results", method: http.MethodGet, path: "/v1/jobs/{id}/results", tag: tagJobs, summary: "What became of each target",
+		id: "get-results", slow: true, method: http.MethodGet, path: "/v1/jobs/{id}/results", tag: tagJobs, summary: "What became of each target",
 		about: "A row for each target, as a stream: CSV, or NDJSON if Accept asks for it. A stream that breaks off is not the whole list.",
 		answers: map[string]*huma.Response{"200": {Description: "The rows", Content: map[string]*huma.MediaType{
 			string(mediaCSV): {Schema: &huma.Schema{Type: huma.TypeString}}, string(mediaNDJSON): {Schema: &huma.Schema{Type: huma.TypeString}},
@@ -87,12 +89,12 @@ func (g *Gateway) resend(ctx context.Context, in *resendQuery) (*accepted, error
 	if err != nil {
 		return nil, err
 	}
-	progress, end := g.loading(ctx)
-	defer end()
+	load := g.newLoad(ctx)
+	defer load.end()
 	if err := g.pressure.admit(ctx); err != nil {
 		return nil, err
 	}
-	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: progress})
+	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: load.progress})
 	return g.answer(ctx, done.ID, done.Created, err)
 }
 
@@ -135,20 +137,17 @@ func (g *Gateway) results(ctx context.Context, in *resultsQuery) (*huma.StreamRe
 	}}, nil
 }
 
-// accepts is the media type of results that a client asks for first, or "".
+// accepts is the media type of results that a client likes best, or "".
 func accepts(header string) string {
-	if header == "" {
+	csv := []string{mediaCSV, "text/*", "*/*"}
+	ndjson := []string{mediaNDJSON, "application/ndjson", "application/jsonl", "application/json", "application/*"}
+	best := negotiation.SelectQValue(cmp.Or(header, mediaCSV), append(csv, ndjson...))
+	switch {
+	case slices.Contains(csv, best):
 		return mediaCSV
+	case best != "":
+		return mediaNDJSON
+	default:
+		return ""
 	}
-	for part := range strings.SplitSeq(header, ",") {
-		media, _, err := mime.ParseMediaType(part)
-		switch {
-		case err != nil:
-		case media == "*/*", media == "text/*", media == mediaCSV:
-			return mediaCSV
-		case media == "application/json", media == "application/*", formats[media] == "ndjson":
-			return mediaNDJSON
-		}
-	}
-	return ""
 }

@@ -48,7 +48,7 @@ func (g *Gateway) registerFiles() {
 	g.uploads = make(chan struct{}, uploadsAtOnce)
 	binary := &huma.Schema{Type: huma.TypeString, Format: "binary"}
 	register(g, operation{
-		id: "upload-file", method: http.MethodPost, path: "/v1/files", tag: tagFiles, summary: "Upload a file to the Chat API",
+		id: "upload-file", slow: true, method: http.MethodPost, path: "/v1/files", tag: tagFiles, summary: "Upload a file to the Chat API",
 		about: "At most 10 MB, in the part `file` of a form or as the body itself. url, secret, filename and size of the answer go into msg.",
 		body: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"multipart/form-data": {Schema: &huma.Schema{

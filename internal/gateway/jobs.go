@@ -49,7 +49,7 @@ type status struct{ Body tasks.Status }
 
 func (g *Gateway) registerJobs() {
 	register(g, operation{
-		id: "create-job", method: http.MethodPost, path: "/v1/jobs", tag: tagJobs, summary: "Make a job",
+		id: "create-job", slow: true, method: http.MethodPost, path: "/v1/jobs", tag: tagJobs, summary: "Make a job",
 		about: "Takes a whole send job, or one without `target`, to which lists of targets are then added. " +
 			"The same id with the same content is the same job; with other content it is a conflict.",
 		body: g.jobBody(), success: http.StatusAccepted, answers: g.created("The job", "The job that was there, with the same id and content"),
@@ -64,7 +64,7 @@ func (g *Gateway) registerJobs() {
 		errors: []int{404, 503},
 	}, g.getJob)
 	register(g, operation{
-		id: "plan", method: http.MethodPost, path: "/v1/plan", tag: tagJobs, summary: "What a job would take",
+		id: "plan", slow: true, method: http.MethodPost, path: "/v1/plan", tag: tagJobs, summary: "What a job would take",
 		about: "Targets, calls, bytes, and the time at the quota. Nothing is stored.",
 		body:  g.jobBody(), errors: []int{400, 413, 422, 503},
 	}, g.plan)
@@ -76,17 +76,22 @@ func (g *Gateway) createJob(ctx context.Context, in *KeyHeader) (*accepted, erro
 
 // create makes a job of the document in the request's body.
 func (g *Gateway) create(ctx context.Context, key KeyHeader, read reading) (*accepted, error) {
-	d, err := g.read(ctx, key, read)
+	load := g.newLoad(ctx)
+	defer load.end()
+	d, err := load.read(key, read)
 	if err != nil {
 		return nil, err
+	}
+	if !load.large {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, quick)
+		defer cancel()
 	}
 	if d.Targets == nil {
 		id, created, err := g.drafts.Begin(ctx, d)
 		return g.answer(ctx, id, created, err)
 	}
-	progress, end := g.loading(ctx)
-	defer end()
-	done, err := g.submit.Submit(ctx, tasks.Submission{Document: d, Progress: progress})
+	done, err := g.submit.Submit(ctx, tasks.Submission{Document: d, Progress: load.progress})
 	return g.answer(ctx, done.ID, done.Created, err)
 }
 
@@ -161,13 +166,13 @@ func (g *Gateway) listJobs(ctx context.Context, in *listQuery) (*page, error) {
 type plan struct{ Body tasks.Plan }
 
 func (g *Gateway) plan(ctx context.Context, _ *struct{}) (*plan, error) {
-	d, err := g.read(ctx, KeyHeader{}, tasks.ReadDocument)
+	load := g.newLoad(ctx)
+	defer load.end()
+	d, err := load.read(KeyHeader{}, tasks.ReadDocument)
 	if err != nil {
 		return nil, err
 	}
-	progress, end := g.loading(ctx)
-	defer end()
-	p, err := g.submit.Plan(ctx, tasks.Submission{Document: d, Progress: progress})
+	p, err := g.submit.Plan(ctx, tasks.Submission{Document: d, Progress: load.progress})
 	return &plan{p}, err
 }
 

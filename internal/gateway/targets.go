@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -41,7 +42,7 @@ func (g *Gateway) registerTargets() {
 		return &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}, Example: example}
 	}
 	register(g, operation{
-		id: "add-targets", method: http.MethodPost, path: "/v1/jobs/{id}/targets", tag: tagTargets, summary: "Add targets to a loading job",
+		id: "add-targets", slow: true, method: http.MethodPost, path: "/v1/jobs/{id}/targets", tag: tagTargets, summary: "Add targets to a loading job",
 		about: "A list of any length, read as it comes; it may be packed with gzip. All of it is added, or nothing where it breaks off " +
 			"or has an invalid line: then send it again. A list that was added is known, so that sending it again changes nothing.",
 		body: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
@@ -50,7 +51,7 @@ func (g *Gateway) registerTargets() {
 		errors: []int{400, 404, 408, 409, 413, 415, 422, 503},
 	}, g.addTargets)
 	register(g, operation{
-		id: "start-job", method: http.MethodPost, path: "/v1/jobs/{id}/start", tag: tagTargets, summary: "Start a loading job",
+		id: "start-job", slow: true, method: http.MethodPost, path: "/v1/jobs/{id}/start", tag: tagTargets, summary: "Start a loading job",
 		about: "It runs, or is scheduled. Starting it again changes nothing.", success: http.StatusAccepted,
 		errors: []int{404, 409, 503},
 	}, g.startJob)
@@ -58,7 +59,7 @@ func (g *Gateway) registerTargets() {
 
 func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, error) {
 	r := exchangeOf(ctx).r
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	media, _, err := mime.ParseMediaType(cmp.Or(r.Header.Get("Content-Type"), "text/plain"))
 	format, known := formats[media]
 	if err != nil || !known {
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Type: must be text/plain, text/csv or application/x-ndjson")
@@ -71,8 +72,11 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 	default:
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Encoding: %.40q is neither gzip nor identity", encoding)
 	}
-	progress, end := g.loading(ctx)
-	defer end()
+	load := g.newLoad(ctx)
+	defer load.end()
+	if err := g.pressure.admit(ctx); err != nil {
+		return nil, err
+	}
 	done, err := g.drafts.Extend(ctx, in.ID, tasks.Extension{
 		Names: func(kind string) (tasks.Names, error) {
 			options.Kind = kind
@@ -82,7 +86,7 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 			}
 			return list{reader}, nil
 		},
-		SkipInvalid: in.SkipInvalid, Progress: progress,
+		SkipInvalid: in.SkipInvalid, Progress: load.progress,
 	})
 	if err != nil {
 		return nil, err

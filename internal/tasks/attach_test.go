@@ -208,7 +208,8 @@ func TestPictureSize(t *testing.T) {
 		"misnamed":  {picture(t, "a.txt", png.Encode), 20, 30, "image/png"},
 		"cut off":   {content("a.png", "\x89PNG\x0d\x0a\x1a\x0a"), 0, 0, "image/png"},
 		"text":      {content("a.png", "hello"), 0, 0, "text/plain; charset=utf-8"},
-		"any bytes": {content("a.bin", "\x00\x01"), 0, 0, "application/octet-stream"},
+		"by name":   {content("a.svg", "\x00\x01"), 0, 0, "image/svg+xml"},
+		"any bytes": {content("a", "\x00\x01"), 0, 0, "application/octet-stream"},
 	} {
 		got, err := ExpectUpload("https://h/", "o/a", tt.file)
 		want := Attachment{

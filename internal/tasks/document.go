@@ -194,6 +194,9 @@ func (d Document) checked(faults *faults) (Document, error) {
 		return slices.Index(known, a.Name) - slices.Index(known, b.Name)
 	})
 	faults.merge(d.written(d.Message.Check(0)))
+	if len(faults.list) > 0 && d.Targets != nil && d.Message.TargetType.Valid() {
+		faults.names(string(d.Message.TargetType), d.Targets) // of a document without faults they are read later
+	}
 	return d, faults.err()
 }
 

@@ -77,6 +77,11 @@ func TestParseDocumentFaults(t *testing.T) {
 			[]string{"options.name", "options.priority", "options.weight", "options.max_rate", "options.send_at", "options.on_unknown", "options.speed"},
 		},
 		{"long name", `{"options":{"name":"` + strings.Repeat("é", 201) + `"},` + good + `}`, []string{"options.name"}},
+		{
+			"names, too", `{"target":["U1","b c",7],"target_type":"users","msg":{"type":"img"}}`,
+			[]string{"msg.url", "target[1]", "target[2]"},
+		},
+		{"names of no kind", `{"target":["b c"],"target_type":"people","msg":{"type":"txt","msg":"x"}}`, []string{"target_type"}},
 		{"fraction", `{"options":{"weight":1.5},` + good + `}`, []string{"options.weight"}},
 		{
 			"ends before it begins", `{"options":{"send_at":"2026-12-01T09:00:00Z","expires_at":"2026-12-01T09:00:00Z"},` + good + `}`,

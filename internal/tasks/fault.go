@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -57,6 +58,18 @@ func (f *faults) merge(more []apiclient.FieldError) {
 	for _, m := range more {
 		if !slices.ContainsFunc(f.list, func(have apiclient.FieldError) bool { return have.Field == m.Field }) {
 			f.list = append(f.list, m)
+		}
+	}
+}
+
+// names adds the first names of a list that are invalid.
+func (f *faults) names(kind string, array *TargetArray) {
+	list, err := newArrayNames(kind, array)
+	for found := 0; err == nil && found < maxFaults; {
+		var fault apiclient.FieldError
+		if _, _, err = list.Next(); errors.As(err, &fault) {
+			f.list, err = append(f.list, fault), nil
+			found++
 		}
 	}
 }
