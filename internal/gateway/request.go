@@ -43,12 +43,15 @@ type body struct {
 	got      int       // bytes since the deadline was last moved on
 }
 
+// deadlines is how many are set within the idle time at most: setting one is not free.
+const deadlines = 30
+
 // enough is how many bytes a client has to send within the idle time.
 const enough = 1 << 10
 
 // Read reads on. Its errors but io.EOF are a *bodyError.
 func (b *body) Read(p []byte) (int, error) {
-	const often = time.Second // setting a deadline is not free
+	often := b.idle / deadlines
 	now := time.Now()
 	if b.deadline.IsZero() || b.got >= enough {
 		b.deadline, b.got = now.Add(b.idle), 0
@@ -147,6 +150,9 @@ func (l *load) read(key KeyHeader, read reading) (tasks.Document, error) {
 	case "", "identity":
 	case "gzip":
 		unpacked, err := gzip.NewReader(text)
+		if err == io.EOF { //nolint:errorlint // what wraps io.EOF is a break
+			err = io.ErrUnexpectedEOF // nothing came at all
+		}
 		if err != nil {
 			return tasks.Document{}, packedError(err)
 		}
