@@ -220,7 +220,7 @@ func (c *jobFlags) message() (any, error) {
 	case c.Type != nil && c.Text != nil:
 		return nil, usage("--text goes with --type txt only: for %s give --msg", *c.Type)
 	case c.Type != nil:
-		return nil, usage("--type %s needs --msg with the whole message", *c.Type)
+		return nil, usage("--type %s needs --msg with the whole message, or --attach for %s", *c.Type, attachable())
 	default:
 		return nil, usage("a message is required: --text, --msg or --job")
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,7 +55,10 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	listener, err := net.Listen("tcp", addr)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return err // by somebody who may be gone soon
+	case err != nil:
 		return usage("ENQUEUE_LISTEN: %w", err)
 	}
 	registry := prometheus.NewRegistry()

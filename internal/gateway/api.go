@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"crier/internal/apiclient"
 	"crier/internal/tasks"
 )
 
@@ -18,6 +20,7 @@ const (
 	tagTargets = "Targets"
 	tagDropIn  = "Chat API"
 	tagFiles   = "Files"
+	tagHealth  = "Health"
 )
 
 const apiAbout = "Takes send jobs, one message and from one to ten million targets, and tells what became of them. " +
@@ -27,7 +30,10 @@ const apiAbout = "Takes send jobs, one message and from one to ten million targe
 func apiConfig(version string) huma.Config {
 	c := huma.DefaultConfig("Crier", version)
 	c.Info.Description = apiAbout
+	c.Info.License = &huma.License{Name: "Apache 2.0", Identifier: "Apache-2.0"}
+	c.Servers = []*huma.Server{{URL: "/"}}
 	c.CreateHooks = nil // answers are documents of their own, without links to schemas
+	c.Transformers = []huma.Transformer{ownProblem}
 	c.DocsPath, c.SchemasPath = "", ""
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {
 		Type: "http", Scheme: "bearer", Description: "One of the keys in ENQUEUE_API_KEYS.",
@@ -38,6 +44,7 @@ func apiConfig(version string) huma.Config {
 		{Name: tagTargets, Description: "Lists of any length, in as many requests as you like."},
 		{Name: tagDropIn, Description: "The Chat API's own calls: change the base URL, and the list may be of any length."},
 		{Name: tagFiles, Description: "Files that messages refer to."},
+		{Name: tagHealth, Description: "For machines that look after this one."},
 	}
 	return c
 }
@@ -49,6 +56,7 @@ type operation struct {
 	body    *huma.RequestBody
 	success int                       // status, 0 = 200
 	slow    bool                      // it takes as long as a list is
+	lenient bool                      // towards parameters that are not known here
 	answers map[string]*huma.Response // beside the one that the handler's type tells
 	errors  []int                     // beside 401 and 500
 	tell    func(*Problem)            // words a problem, nil = as it is
@@ -61,7 +69,7 @@ const quick = 10 * time.Second
 func register[I, O any](g *Gateway, o operation, handle func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: o.path, Summary: o.summary, Description: o.about,
-		Tags: []string{o.tag}, DefaultStatus: o.success, Responses: map[string]*huma.Response{},
+		Tags: []string{o.tag}, RejectUnknownQueryParameters: !o.lenient, DefaultStatus: o.success, Responses: map[string]*huma.Response{},
 	}
 	for code, answer := range o.answers {
 		op.Responses[code] = answer
@@ -103,12 +111,35 @@ func (g *Gateway) refuse(ctx context.Context, err error, tell func(*Problem)) *P
 	case p.Status == http.StatusInternalServerError:
 		g.Log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	case p.Status >= http.StatusInternalServerError:
-		g.Log.Warn("a request could not be served", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+		g.warning.Do(func() {
+			g.Log.Warn("a request could not be served, and perhaps others neither",
+				"method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+		})
 	}
 	if tell != nil {
 		tell(p)
 	}
 	return p
+}
+
+// ownProblem turns what package huma says of parameters into a problem as all others
+// are: fields are named as they are written.
+func ownProblem(_ huma.Context, _ string, v any) (any, error) {
+	found, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := problem(found.Status, "%s", found.Detail)
+	var faults []string
+	for _, e := range found.Errors {
+		_, name, _ := strings.Cut(e.Location, ".") // behind query, path or header
+		p = p.fields(apiclient.FieldError{Field: name, Problem: e.Message})
+		faults = append(faults, name+": "+e.Message)
+	}
+	if faults != nil {
+		p.Detail = strings.Join(faults, "\n")
+	}
+	return p, nil
 }
 
 // describe is the description of a body with one JSON document.

@@ -24,7 +24,7 @@ func (g *Gateway) registerDropIn() {
 		"The answer is the job, and what became of each target is in its results."
 	drop := func(id, path string, o operation, read reading) {
 		o.id, o.method, o.path, o.tag, o.about = id, http.MethodPost, "/{org}/{app}/messages"+path, tagDropIn, about
-		o.success, o.slow, o.answers = http.StatusAccepted, true, g.created("The job", "The job that was there, under the Idempotency-Key")
+		o.success, o.slow, o.lenient, o.answers = http.StatusAccepted, true, true, g.created("The job", "The job that was there, under the Idempotency-Key")
 		o.errors, o.tell = []int{400, 404, 409, 413, 422, 503}, inTheirWords
 		register(g, o, func(ctx context.Context, in *call) (*accepted, error) {
 			if err := g.checkApp(ctx, in.Org+"/"+in.App); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/time/rate"
 
 	"crier/internal/gate"
 	"crier/internal/ledger"
@@ -79,6 +80,7 @@ type Gateway struct {
 	clients  chan struct{} // one for each request under way
 	uploads  chan struct{} // one for each file that is uploaded
 	draining context.Context
+	warning  rate.Sometimes // what many requests may meet at a time
 	apps     appCache
 }
 
@@ -90,6 +92,7 @@ func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 		control: &tasks.Control{Ledger: parts.Ledger, Queue: parts.Queue},
 		large:   make(chan struct{}, cfg.Large), clients: make(chan struct{}, cfg.MaxClients),
 	}
+	g.warning.Interval = 10 * time.Second
 	g.drafts = tasks.NewDrafts(g.submit)
 	g.metrics = newMetrics(parts.Registry)
 	g.pressure = newPressure(cfg.Pressure, parts.Probe, parts.Log)
@@ -100,15 +103,44 @@ func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 	g.registerDropIn()
 	g.registerFiles()
 	g.registerDocs()
-	g.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, "ok") })
-	g.mux.HandleFunc("GET /readyz", g.readyz)
-	g.mux.Handle("GET /metrics", promhttp.HandlerFor(parts.Registry, promhttp.HandlerOpts{Registry: parts.Registry}))
+	g.registerHealth()
+	delete(g.api.OpenAPI().Components.Schemas.Map(), "ErrorModel") // of package huma; all problems are a Problem
 	g.handler = g.guard(http.HandlerFunc(g.found))
 	return g
 }
 
 // Watch looks after Redis until ctx ends.
 func (g *Gateway) Watch(ctx context.Context) { g.pressure.watch(ctx) }
+
+// registerHealth serves what is for machines that look after this one.
+func (g *Gateway) registerHealth() {
+	metrics := promhttp.HandlerFor(g.Registry, promhttp.HandlerOpts{Registry: g.Registry})
+	for path, page := range map[string]struct {
+		summary string
+		handler http.Handler
+		open    bool
+	}{
+		"/healthz": {"Whether the process lives", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { plain(w, "ok") }), true},
+		"/readyz":  {"Whether jobs can be taken; 503 with the reason if not", http.HandlerFunc(g.readyz), true},
+		"/metrics": {"Metrics for Prometheus", metrics, false},
+	} {
+		g.mux.Handle("GET "+path, page.handler)
+		text := map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}
+		op := &huma.Operation{
+			Method: http.MethodGet, Path: path, OperationID: path[1:], Summary: page.summary, Tags: []string{tagHealth},
+			Responses: map[string]*huma.Response{"200": {Description: "OK", Content: text}},
+		}
+		if page.open {
+			op.Security = []map[string][]string{{}}
+		} else {
+			op.Responses["401"] = &huma.Response{Description: http.StatusText(http.StatusUnauthorized)}
+		}
+		if path == "/readyz" {
+			op.Responses["503"] = &huma.Response{Description: "The reason", Content: text}
+		}
+		g.api.OpenAPI().AddOperation(op)
+	}
+}
 
 // readyz tells whether jobs can be taken.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
@@ -118,7 +150,11 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
-	if err := g.Ledger.Ping(ctx); err != nil {
+	err := g.Ledger.Ping(ctx)
+	if err == nil {
+		err = g.pressure.answers() // else the next job could be refused still
+	}
+	if err != nil {
 		http.Error(w, "Redis cannot be reached: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +11,9 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"mime"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -136,8 +139,10 @@ func ExpectUpload(baseURL, app string, f apiclient.Upload) (Attachment, error) {
 	return a, err
 }
 
-// sniffed is how many bytes tell what a file is.
-const sniffed = 512
+const (
+	sniffed  = 512                        // bytes that tell what a file is, or
+	anyBytes = "application/octet-stream" // that they do not tell
+)
 
 // describeFile tells what can be seen of a file. It fills in its content type,
 // and makes of its name what JSON can hold.
@@ -153,9 +158,10 @@ func describeFile(f *apiclient.Upload) (Attachment, error) {
 		return a, err
 	}
 	kind := http.DetectContentType(head)
-	if f.ContentType == "" {
-		f.ContentType = kind
+	if f.ContentType == "" && kind == anyBytes {
+		f.ContentType = mime.TypeByExtension(filepath.Ext(f.Name))
 	}
+	f.ContentType = cmp.Or(f.ContentType, kind)
 	decode := pictures()[kind]
 	if decode == nil {
 		return a, nil

@@ -123,8 +123,8 @@ func TestAttachmentIsUploadedOncePerJob(t *testing.T) {
 			t.Errorf("%s was uploaded at %v, the ledger says %v, %v", got.URL, got.Uploaded, at, err)
 		}
 	}
-	keys, err := r.redis.Client().Keys(t.Context(), "crier:*file:*").Result()
-	if err != nil || len(keys) != 6+4 {
+	keys, err := r.redis.Client().Keys(t.Context(), "crier:*file*").Result()
+	if err != nil || len(keys) != 6+2 { // of six URLs and of two jobs
 		t.Errorf("%d keys, %v", len(keys), err)
 	}
 	for _, key := range keys {
@@ -208,7 +208,8 @@ func TestPictureSize(t *testing.T) {
 		"misnamed":  {picture(t, "a.txt", png.Encode), 20, 30, "image/png"},
 		"cut off":   {content("a.png", "\x89PNG\x0d\x0a\x1a\x0a"), 0, 0, "image/png"},
 		"text":      {content("a.png", "hello"), 0, 0, "text/plain; charset=utf-8"},
-		"any bytes": {content("a.bin", "\x00\x01"), 0, 0, "application/octet-stream"},
+		"by name":   {content("a.svg", "\x00\x01"), 0, 0, "image/svg+xml"},
+		"any bytes": {content("a", "\x00\x01"), 0, 0, "application/octet-stream"},
 	} {
 		got, err := ExpectUpload("https://h/", "o/a", tt.file)
 		want := Attachment{

@@ -262,5 +262,8 @@ func started(err error) error {
 	if errors.As(err, &state) && slices.Contains(done, state.State) {
 		return nil
 	}
+	if state != nil {
+		state.Asked = "start"
+	}
 	return err
 }

@@ -58,7 +58,10 @@ func (a Attachment) fill(msg jsontext.Value) (jsontext.Value, error) {
 	}
 	add("filename", a.Filename)
 	if kind == "img" && a.Width > 0 {
-		add("size", map[string]int{"width": a.Width, "height": a.Height})
+		add("size", struct {
+			Width  int `json:"width"`
+			Height int `json:"height"`
+		}{a.Width, a.Height})
 	}
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ import (
 var ErrNotKnown = errors.New("it is not known")
 
 // sealTimeout bounds the moment in which a loaded job becomes visible.
-const sealTimeout = 30 * time.Second
+const sealTimeout = 15 * time.Second
 
 // Submitter takes send jobs into the ledger.
 type Submitter struct {
