@@ -85,6 +85,7 @@ func (g *Gateway) stream(ctx context.Context) *body {
 type load struct {
 	g       *Gateway
 	ctx     context.Context
+	plan    bool // nothing is to be stored
 	large   bool // it has a place among the large ones
 	checked int  // targets at the last look at Redis
 }
@@ -107,6 +108,14 @@ func (l *load) progress(n int) error {
 		if err := l.grow(); err != nil {
 			return err
 		}
+	}
+	return l.admit()
+}
+
+// admit waits until Redis has room for more.
+func (l *load) admit() error {
+	if l.plan {
+		return nil
 	}
 	return l.g.pressure.admit(l.ctx)
 }
@@ -164,8 +173,8 @@ func (l *load) read(key KeyHeader, read reading) (tasks.Document, error) {
 	if err == nil {
 		d.ID, err = key.id(d.ID)
 	}
-	if err == nil && !d.Options.Urgent { // a code to one user is worth what is left
-		err = l.g.pressure.admit(l.ctx)
+	if err == nil && !d.Options.Urgent { // a code to one user is worth what room is left
+		err = l.admit()
 	}
 	return d, err
 }
