@@ -8,10 +8,10 @@ LDFLAGS := -X crier/internal/settings.version=$(VERSION)
 FUZZTIME ?= 100000x
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race lint fuzz bench torture pacing benchmarks fmt tidy build
+.PHONY: help demo test race lint fuzz bench bench-http torture pacing benchmarks fmt tidy build
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: build ## Deliver 10,000 messages through a simulated API; needs nothing but Go
 	@bin/demo examples/customers.csv
@@ -34,6 +34,9 @@ fuzz: ## Try FUZZTIME (100000x) new inputs on each fuzz target
 
 bench: build ## Measure what Crier costs beside a bare loop; needs redis-server (BENCHFLAGS="--help": what else)
 	@bin/bench $(BENCHFLAGS)
+
+bench-http: build ## Measure the HTTP gateway beside the same one without Redis (HTTPFLAGS="--help": what else)
+	@bin/bench http $(HTTPFLAGS)
 
 torture: build ## Kill workers, Redis and the API for a minute, then compare the books; needs redis-server (TORTUREFLAGS="--help": what else)
 	@bin/torture $(TORTUREFLAGS)

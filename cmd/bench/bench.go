@@ -57,7 +57,19 @@ type bench struct {
 }
 
 // Run measures and writes the report.
-func (c *runCommand) Run(ctx context.Context, std stdio) (err error) {
+func (c *runCommand) Run(ctx context.Context, std stdio) error {
+	return inFolder(ctx, std, c.Keep, func(b *bench) error {
+		b.aof, b.targets = c.AOF, c.Targets
+		r, err := c.measure(ctx, b, std.err)
+		if err != nil {
+			return err
+		}
+		return r.write(std.out)
+	})
+}
+
+// inFolder does work in a folder of its own, which stays if it fails.
+func inFolder(ctx context.Context, std stdio, keep bool, work func(*bench) error) (err error) {
 	server, err := exec.LookPath("redis-server")
 	if err != nil {
 		return fmt.Errorf("a real redis-server is needed, and none is installed: %w", err)
@@ -71,22 +83,16 @@ func (c *runCommand) Run(ctx context.Context, std stdio) (err error) {
 		return err
 	}
 	defer func() {
-		if c.Keep || err != nil && ctx.Err() == nil {
+		if keep || err != nil && ctx.Err() == nil {
 			_, _ = fmt.Fprintln(std.err, "the list and the logs are in", dir)
 			return
 		}
 		_ = os.RemoveAll(dir) // whatever stays is in the folder for temporary files
 	}()
-	b := &bench{
-		programs: &programs{Programs: procs.Programs{Bin: filepath.Dir(self), Dir: dir}}, self: self,
-		redis: server, aof: c.AOF,
-		list: filepath.Join(dir, "names.txt"), warmUp: filepath.Join(dir, "warm-up.txt"), targets: c.Targets,
-	}
-	r, err := c.measure(ctx, b, std.err)
-	if err != nil {
-		return err
-	}
-	return r.write(std.out)
+	return work(&bench{
+		programs: &programs{Programs: procs.Programs{Bin: filepath.Dir(self), Dir: dir}}, self: self, redis: server,
+		list: filepath.Join(dir, "names.txt"), warmUp: filepath.Join(dir, "warm-up.txt"),
+	})
 }
 
 // measure does all that is measured. What takes memory of bench's own comes

@@ -5,8 +5,12 @@
 // has used. Rounds of both alternate, since machines are noisy, and medians
 // are compared.
 //
+// The HTTP gateway is measured in the same way (bench http): the built enqueue
+// serve beside the same gateway on a Redis that is played from memory.
+//
 // Invariant: a round counts only if the job has sent to every target and the
-// simulated API has accepted each of them; else bench fails.
+// simulated API has accepted each of them, and of the gateway's, if the ledger
+// has a job for each 202 and every target of each list; else bench fails.
 //
 // It compares ways to do the work on one machine. It says nothing of the Chat
 // API's own speed, and its numbers are not to be compared between machines.
@@ -27,14 +31,16 @@ import (
 	"crier/internal/settings"
 )
 
-// commands are what bench can do. Those beside run are its own parts, and are
-// there to be repeated by hand, too.
+// commands are what bench can do. Those beside run and http are its own parts,
+// and are there to be repeated by hand, too.
 type commands struct {
 	Version kong.VersionFlag `name:"version" help:"Show the version."`
 
-	Run   runCommand   `cmd:"" default:"withargs" help:"Measure and print a report (the default)."`
-	Names namesCommand `cmd:"" help:"Only write the list of names."`
-	Bare  bareCommand  `cmd:"" help:"Only deliver a list with the bare loop."`
+	Run     runCommand     `cmd:"" default:"withargs" help:"Measure and print a report (the default)."`
+	HTTP    httpCommand    `cmd:"" name:"http" help:"Measure the HTTP gateway and print a report."`
+	Names   namesCommand   `cmd:"" help:"Only write the list of names."`
+	Bare    bareCommand    `cmd:"" help:"Only deliver a list with the bare loop."`
+	Gateway gatewayCommand `cmd:"" help:"Only serve the HTTP gateway on a Redis that is played from memory."`
 }
 
 // stdio are the standard streams: results, and what else is to be said.

@@ -22,7 +22,7 @@ import (
 // Crier, an empty Redis.
 type site struct {
 	programs *programs
-	sim      *procs.Process
+	sim      *procs.Process // nil where nothing is delivered
 	chatURL  string
 
 	redis    *procs.Redis // nil for the bare loop
@@ -40,6 +40,12 @@ func openSim(p *programs) (*site, error) {
 	}
 	p.note(sim.Cmd)
 	return &site{programs: p, sim: sim, chatURL: "http://127.0.0.1:" + port}, nil
+}
+
+// openStore starts a Redis alone.
+func openStore(ctx context.Context, p *programs, appendOnly bool) (*site, error) {
+	s := &site{programs: p}
+	return s, s.openRedis(ctx, appendOnly)
 }
 
 // openSite starts the simulated API and a Redis.
@@ -80,7 +86,9 @@ func (s *site) close() {
 	if s.redis != nil {
 		s.redis.Kill()
 	}
-	s.sim.Kill()
+	if s.sim != nil {
+		s.sim.Kill()
+	}
 }
 
 // redisInfo is the answer to INFO.

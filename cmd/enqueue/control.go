@@ -57,7 +57,7 @@ func (c *resumeCommand) Run(ctx context.Context, a *app) error {
 func (c *cancelCommand) Run(ctx context.Context, a *app) error {
 	control := &tasks.Control{Ledger: a.ledger, Queue: a.queue}
 	return c.run(ctx, a, order{name: "cancel", control: control, ask: control.Cancel, settles: true, open: func(job ledger.Job) bool {
-		return job.State != ledger.StateLoading && job.Finished.IsZero() // also one whose cancelling was cut off
+		return job.Finished.IsZero() // also one whose cancelling was cut off
 	}})
 }
 

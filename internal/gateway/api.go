@@ -111,7 +111,10 @@ func (g *Gateway) refuse(ctx context.Context, err error, tell func(*Problem)) *P
 	case p.Status == http.StatusInternalServerError:
 		g.Log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	case p.Status >= http.StatusInternalServerError:
-		g.Log.Warn("a request could not be served", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+		g.warning.Do(func() {
+			g.Log.Warn("a request could not be served, and perhaps others neither",
+				"method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+		})
 	}
 	if tell != nil {
 		tell(p)

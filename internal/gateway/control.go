@@ -1,14 +1,16 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/negotiation"
 
 	"crier/internal/ledger"
 	"crier/internal/tasks"
@@ -87,12 +89,12 @@ func (g *Gateway) resend(ctx context.Context, in *resendQuery) (*accepted, error
 	if err != nil {
 		return nil, err
 	}
-	progress, end := g.loading(ctx)
-	defer end()
-	if err := g.pressure.admit(ctx); err != nil {
+	load := g.newLoad(ctx)
+	defer load.end()
+	if err := load.admit(); err != nil {
 		return nil, err
 	}
-	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: progress})
+	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: load.progress})
 	return g.answer(ctx, done.ID, done.Created, err)
 }
 
@@ -135,20 +137,17 @@ func (g *Gateway) results(ctx context.Context, in *resultsQuery) (*huma.StreamRe
 	}}, nil
 }
 
-// accepts is the media type of results that a client asks for first, or "".
+// accepts is the media type of results that a client likes best, or "".
 func accepts(header string) string {
-	if header == "" {
+	csv := []string{mediaCSV, "text/*", "*/*"}
+	ndjson := []string{mediaNDJSON, "application/ndjson", "application/jsonl", "application/json", "application/*"}
+	best := negotiation.SelectQValue(cmp.Or(header, mediaCSV), append(csv, ndjson...))
+	switch {
+	case slices.Contains(csv, best):
 		return mediaCSV
+	case best != "":
+		return mediaNDJSON
+	default:
+		return ""
 	}
-	for part := range strings.SplitSeq(header, ",") {
-		media, _, err := mime.ParseMediaType(part)
-		switch {
-		case err != nil:
-		case media == "*/*", media == "text/*", media == mediaCSV:
-			return mediaCSV
-		case media == "application/json", media == "application/*", formats[media] == "ndjson":
-			return mediaNDJSON
-		}
-	}
-	return ""
 }

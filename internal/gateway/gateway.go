@@ -19,6 +19,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/time/rate"
 
 	"crier/internal/gate"
 	"crier/internal/ledger"
@@ -79,6 +80,7 @@ type Gateway struct {
 	clients  chan struct{} // one for each request under way
 	uploads  chan struct{} // one for each file that is uploaded
 	draining context.Context
+	warning  rate.Sometimes // what many requests may meet at a time
 	apps     appCache
 }
 
@@ -86,10 +88,11 @@ type Gateway struct {
 func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 	g := &Gateway{
 		cfg: cfg, Parts: parts, mux: http.NewServeMux(), draining: draining,
-		submit:  &tasks.Submitter{Ledger: parts.Ledger, Queue: parts.Queue, Gate: parts.Gate},
+		submit:  &tasks.Submitter{Ledger: parts.Ledger, Queue: parts.Queue, Gate: parts.Gate, LimitsFor: time.Second},
 		control: &tasks.Control{Ledger: parts.Ledger, Queue: parts.Queue},
 		large:   make(chan struct{}, cfg.Large), clients: make(chan struct{}, cfg.MaxClients),
 	}
+	g.warning.Interval = 10 * time.Second
 	g.drafts = tasks.NewDrafts(g.submit)
 	g.metrics = newMetrics(parts.Registry)
 	g.pressure = newPressure(cfg.Pressure, parts.Probe, parts.Log)
@@ -147,7 +150,11 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
-	if err := g.Ledger.Ping(ctx); err != nil {
+	err := g.Ledger.Ping(ctx)
+	if err == nil {
+		err = g.pressure.answers() // else the next job could be refused still
+	}
+	if err != nil {
 		http.Error(w, "Redis cannot be reached: "+err.Error(), http.StatusServiceUnavailable)
 		return
 	}

@@ -76,17 +76,22 @@ func (g *Gateway) createJob(ctx context.Context, in *KeyHeader) (*accepted, erro
 
 // create makes a job of the document in the request's body.
 func (g *Gateway) create(ctx context.Context, key KeyHeader, read reading) (*accepted, error) {
-	d, err := g.read(ctx, key, read)
+	load := g.newLoad(ctx)
+	defer load.end()
+	d, err := load.read(key, read)
 	if err != nil {
 		return nil, err
+	}
+	if !load.large {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, quick)
+		defer cancel()
 	}
 	if d.Targets == nil {
 		id, created, err := g.drafts.Begin(ctx, d)
 		return g.answer(ctx, id, created, err)
 	}
-	progress, end := g.loading(ctx)
-	defer end()
-	done, err := g.submit.Submit(ctx, tasks.Submission{Document: d, Progress: progress})
+	done, err := g.submit.Submit(ctx, tasks.Submission{Document: d, Progress: load.progress})
 	return g.answer(ctx, done.ID, done.Created, err)
 }
 
@@ -161,13 +166,14 @@ func (g *Gateway) listJobs(ctx context.Context, in *listQuery) (*page, error) {
 type plan struct{ Body tasks.Plan }
 
 func (g *Gateway) plan(ctx context.Context, _ *struct{}) (*plan, error) {
-	d, err := g.read(ctx, KeyHeader{}, tasks.ReadDocument)
+	load := g.newLoad(ctx)
+	load.plan = true
+	defer load.end()
+	d, err := load.read(KeyHeader{}, tasks.ReadDocument)
 	if err != nil {
 		return nil, err
 	}
-	progress, end := g.loading(ctx)
-	defer end()
-	p, err := g.submit.Plan(ctx, tasks.Submission{Document: d, Progress: progress})
+	p, err := g.submit.Plan(ctx, tasks.Submission{Document: d, Progress: load.progress})
 	return &plan{p}, err
 }
 

@@ -45,6 +45,7 @@ type pressure struct {
 	mu     sync.Mutex
 	load   float64 // share of the nearest bound; 1 and above: nothing is taken
 	why    string
+	gone   bool             // Redis did not answer
 	recent [3]time.Duration // how long the last answers took
 	n      int
 }
@@ -55,14 +56,15 @@ func newPressure(cfg PressureConfig, probe Probe, log *slog.Logger) *pressure {
 
 // watch asks Redis until ctx ends.
 func (p *pressure) watch(ctx context.Context) {
-	tick := time.NewTicker(p.cfg.Every)
-	defer tick.Stop()
 	for {
-		p.look(ctx)
+		wait := p.cfg.Every
+		if p.look(ctx); p.answers() != nil {
+			wait = min(wait, 100*time.Millisecond) // clients wait for it
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 	}
 }
@@ -79,8 +81,8 @@ func (p *pressure) look(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.load
-	if err != nil {
-		p.load, p.why = 2, "Redis does not answer"
+	if p.gone = err != nil; p.gone {
+		p.load, p.why = 1, "Redis does not answer"
 	} else {
 		p.recent[p.n%len(p.recent)] = time.Since(began)
 		p.n++
@@ -108,17 +110,32 @@ func (p *pressure) weigh(share float64) {
 	}
 }
 
+// answers fails where Redis did not answer when it was last asked.
+func (p *pressure) answers() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return p.refusal()
+	}
+	return nil
+}
+
+// refusal is called with mu held.
+func (p *pressure) refusal() error {
+	return problem(http.StatusServiceUnavailable, "%s: no jobs are taken now, and nothing was stored", p.why).again(later)
+}
+
 // admit lets a submission, or the next part of one, go on: at once, after a while,
 // or not at all.
 func (p *pressure) admit(ctx context.Context) error {
 	p.mu.Lock()
-	load, why := p.load, p.why
+	load, refusal := p.load, p.refusal()
 	p.mu.Unlock()
 	switch {
 	case load < slowFrom:
 		return nil
 	case load >= 1:
-		return problem(http.StatusServiceUnavailable, "%s: no jobs are taken now, and nothing was stored", why).again(later)
+		return refusal
 	}
 	wait := time.NewTimer(time.Duration(float64(slowest) * (load - slowFrom) / (1 - slowFrom)))
 	defer wait.Stop()

@@ -175,8 +175,8 @@ func TestAdmitEndsWithItsClient(t *testing.T) {
 	})
 }
 
-// What is refused for pressure is refused before it is read, and leaves nothing;
-// what is no new job goes on.
+// What is refused for pressure leaves nothing; what takes no room goes on, and so do
+// urgent codes, as long as Redis itself takes them.
 func TestSubmissionsUnderPressure(t *testing.T) {
 	state := redisState{}
 	r := newRig(t, func(_ *Config, p *Parts) { p.Probe = state.probe })
@@ -187,13 +187,11 @@ func TestSubmissionsUnderPressure(t *testing.T) {
 	state = redisState{share: 0.95}
 	r.gateway.pressure.look(t.Context())
 	for path, body := range map[string]string{
-		"/v1/jobs":                  document("u1"),
-		"/v1/plan":                  document("u1"),
-		"/org/app/messages":         document("u1"),
-		"/v1/jobs/there/resend":     "",
-		"/v1/jobs/draft/targets":    strings.Repeat("u2\n", 2*loadCheck),
-		"/org/app/messages/users":   "{}",
-		"/org/app/messages?urgent=": "no JSON",
+		"/v1/jobs":                document("u1"),
+		"/org/app/messages":       document("u1"),
+		"/v1/jobs/there/resend":   "",
+		"/v1/jobs/draft/targets":  strings.Repeat("u2\n", 2*loadCheck),
+		"/org/app/messages/users": `{"to":["u1"],"type":"txt","body":{"msg":"x"}}`,
 	} {
 		got := r.post(path, body, "Content-Type", "text/plain")
 		if p := refused(t, got, 503); got.header.Get("Retry-After") != "10" || !strings.Contains(p.Detail, "nearly full") {
@@ -207,6 +205,8 @@ func TestSubmissionsUnderPressure(t *testing.T) {
 		r.wants(r.post(path, ""), 200)
 	}
 	r.wants(r.get("/v1/jobs/there/results"), 200)
+	r.wants(r.post("/v1/plan", document("u1")), 200)
+	r.wants(r.post("/org/app/messages?priority=urgent", document("u1")), 202)
 	r.wants(r.call("DELETE", "/v1/jobs/there", nil), 204)
 
 	state = redisState{}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -80,14 +81,81 @@ func (g *Gateway) stream(ctx context.Context) *body {
 	}
 }
 
-// read reads the one document in the body of a request, which may be packed. Of a
-// submission that Redis has no room for it reads nothing.
-func (g *Gateway) read(ctx context.Context, key KeyHeader, read reading) (tasks.Document, error) {
-	if err := g.pressure.admit(ctx); err != nil {
+// load keeps one submission within bounds. End it.
+type load struct {
+	g       *Gateway
+	ctx     context.Context
+	plan    bool // nothing is to be stored
+	large   bool // it has a place among the large ones
+	checked int  // targets at the last look at Redis
+}
+
+func (g *Gateway) newLoad(ctx context.Context) *load { return &load{g: g, ctx: ctx} }
+
+// loadCheck is how many targets come between two looks at how Redis is.
+const loadCheck = 10_000
+
+// progress is told how many targets there are.
+func (l *load) progress(n int) error {
+	if most := l.g.cfg.MaxTargets; n > most {
+		return invalid("target", "are more than %d, which is what one job may have", most)
+	}
+	if n-l.checked < loadCheck {
+		return nil
+	}
+	l.checked = n
+	if n > l.g.cfg.LargeList {
+		if err := l.grow(); err != nil {
+			return err
+		}
+	}
+	return l.admit()
+}
+
+// admit waits until Redis has room for more.
+func (l *load) admit() error {
+	if l.plan {
+		return nil
+	}
+	return l.g.pressure.admit(l.ctx)
+}
+
+// patience is how long a large list waits for others.
+const patience = time.Minute
+
+// grow waits for a place among the large lists, unless it has one.
+func (l *load) grow() error {
+	if l.large {
+		return nil
+	}
+	waiting, cancel := context.WithTimeout(l.ctx, patience)
+	defer cancel()
+	select {
+	case l.g.large <- struct{}{}:
+		l.large = true
+		return nil
+	case <-waiting.Done():
+		if l.ctx.Err() != nil {
+			return l.ctx.Err()
+		}
+		return problem(http.StatusServiceUnavailable, "%d large lists are being taken in already; nothing was stored", l.g.cfg.Large).again(later)
+	}
+}
+
+func (l *load) end() {
+	if l.large {
+		debug.FreeOSMemory() // what tells millions of names apart is of no more use
+		<-l.g.large
+	}
+}
+
+// read reads the one document in the body of a request, which may be packed.
+func (l *load) read(key KeyHeader, read reading) (tasks.Document, error) {
+	if err := l.g.pressure.answers(); err != nil {
 		return tasks.Document{}, err
 	}
-	var text io.Reader = g.stream(ctx)
-	switch encoding := exchangeOf(ctx).r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
+	var text io.Reader = &weighed{Reader: l.g.stream(l.ctx), load: l}
+	switch encoding := exchangeOf(l.ctx).r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
 	case "", "identity":
 	case "gzip":
 		unpacked, err := gzip.NewReader(text)
@@ -105,7 +173,31 @@ func (g *Gateway) read(ctx context.Context, key KeyHeader, read reading) (tasks.
 	if err == nil {
 		d.ID, err = key.id(d.ID)
 	}
+	if err == nil && !d.Options.Urgent { // a code to one user is worth what room is left
+		err = l.admit()
+	}
 	return d, err
+}
+
+// weighed is the body of a request that counts as large from largeBody bytes on.
+type weighed struct {
+	io.Reader
+	load *load
+	read int
+}
+
+const largeBody = 4 << 20
+
+// Read reads on.
+func (w *weighed) Read(p []byte) (int, error) {
+	if w.read > largeBody {
+		if err := w.load.grow(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := w.Reader.Read(p)
+	w.read += n
+	return n, err
 }
 
 // packedBody calls faults of gzip data what they are.
@@ -122,52 +214,4 @@ func packedError(err error) error {
 		return err
 	}
 	return &bodyError{fmt.Errorf("gzip: %w", err)}
-}
-
-// loadCheck is how many targets come between two looks at how Redis is, and at
-// whether the list is a large one.
-const loadCheck = 10_000
-
-// loading keeps a submission within bounds while its list is read. Call end behind it.
-func (g *Gateway) loading(ctx context.Context) (progress func(int) error, end func()) {
-	large, checked := false, 0
-	progress = func(n int) error {
-		if n > g.cfg.MaxTargets {
-			return invalid("target", "are more than %d, which is what one job may have", g.cfg.MaxTargets)
-		}
-		if n-checked < loadCheck {
-			return nil
-		}
-		checked = n
-		if n > g.cfg.LargeList && !large {
-			if err := g.takeLarge(ctx); err != nil {
-				return err
-			}
-			large = true
-		}
-		return g.pressure.admit(ctx)
-	}
-	return progress, func() {
-		if large {
-			<-g.large
-		}
-	}
-}
-
-// patience is how long a large list waits for others.
-const patience = time.Minute
-
-// takeLarge waits for a place among the large lists.
-func (g *Gateway) takeLarge(ctx context.Context) error {
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	select {
-	case g.large <- struct{}{}:
-		return nil
-	case <-waiting.Done():
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return problem(http.StatusServiceUnavailable, "%d large lists are being taken in already; nothing was stored", g.cfg.Large).again(later)
-	}
 }

@@ -401,18 +401,18 @@ func TestLargeListsWait(t *testing.T) {
 func TestLargeListsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Gateway{cfg: Config{Large: 1}, large: make(chan struct{}, 1)}
-		if err := g.takeLarge(t.Context()); err != nil {
+		if err := g.newLoad(t.Context()).grow(); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		var p *Problem
-		if err := g.takeLarge(t.Context()); !errors.As(err, &p) || p.Status != 503 || p.GetHeaders().Get("Retry-After") != "10" || time.Since(began) != patience {
+		if err := g.newLoad(t.Context()).grow(); !errors.As(err, &p) || p.Status != 503 || p.GetHeaders().Get("Retry-After") != "10" || time.Since(began) != patience {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began = time.Now()
-		if err := g.takeLarge(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &p) && p.Status != 503 || time.Since(began) != time.Second {
+		if err := g.newLoad(ctx).grow(); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &p) && p.Status != 503 || time.Since(began) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -58,7 +59,7 @@ func (g *Gateway) registerTargets() {
 
 func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, error) {
 	r := exchangeOf(ctx).r
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	media, _, err := mime.ParseMediaType(cmp.Or(r.Header.Get("Content-Type"), "text/plain"))
 	format, known := formats[media]
 	if err != nil || !known {
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Type: must be text/plain, text/csv or application/x-ndjson")
@@ -71,11 +72,11 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 	default:
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Encoding: %.40q is neither gzip nor identity", encoding)
 	}
-	if err := g.pressure.admit(ctx); err != nil {
+	load := g.newLoad(ctx)
+	defer load.end()
+	if err := load.admit(); err != nil {
 		return nil, err
 	}
-	progress, end := g.loading(ctx)
-	defer end()
 	done, err := g.drafts.Extend(ctx, in.ID, tasks.Extension{
 		Names: func(kind string) (tasks.Names, error) {
 			options.Kind = kind
@@ -85,7 +86,7 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 			}
 			return list{reader}, nil
 		},
-		SkipInvalid: in.SkipInvalid, Progress: progress,
+		SkipInvalid: in.SkipInvalid, Progress: load.progress,
 	})
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ func (l *Ledger) Delete(ctx context.Context, id string) error {
 	if err != nil && !errors.Is(err, redis.Nil) { // an absent entry is no fault
 		return wrap("delete", err)
 	}
-	keys := []string{k.job, k.doc, k.names, k.free, k.held, k.out, k.log, l.stagedKey(id, load.Val()), k.lock}
+	keys := []string{k.job, k.doc, k.names, k.free, k.held, k.out, k.log, l.stagedKey(id, load.Val()), k.lock, k.files}
 	owners := make([]any, len(alive))
 	for i, owner := range alive {
 		owners[i] = owner

@@ -195,3 +195,23 @@ func TestDeleteLeavesANewEntry(t *testing.T) {
 		}
 	})
 }
+
+// What was uploaded for a job goes with it: a new one under its id is not bound to it.
+func TestDeleteForgetsUploads(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		l, ctx := newLedger(t, client), t.Context()
+		u := Upload{URL: "http://h/f", At: time.Now(), Until: time.Now().Add(time.Hour), Job: "j", Name: "photo", Record: []byte("first")}
+		kept := must[[]byte](t)(l.KeepUpload(ctx, u))
+		u.Record = []byte("second")
+		if again := must[[]byte](t)(l.KeepUpload(ctx, u)); string(kept) != "first" || string(again) != "first" {
+			t.Errorf("kept %q, then %q", kept, again)
+		}
+		sealed(t, l, Spec{ID: "j", TargetType: "users", SendAt: time.Now().Add(time.Hour), Document: []byte("{}")}, 1)
+		if err := l.Delete(ctx, "j"); err != nil {
+			t.Fatal(err)
+		}
+		if record := must[[]byte](t)(l.Upload(ctx, "j", "photo")); record != nil {
+			t.Errorf("still there: %q", record)
+		}
+	})
+}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"time"
 
@@ -26,7 +25,7 @@ var (
 	takeScript   = script("tidy.lua", "take.lua")
 	stageScript  = script("hold.lua", "stage.lua")
 	joinScript   = script("hold.lua", "join.lua")
-	launchScript = script("hold.lua", "launch.lua")
+	launchScript = script("tidy.lua", "hold.lua", "launch.lua")
 	renewScript  = script("renew.lua")
 	leaveScript  = script("tidy.lua", "leave.lua")
 )
@@ -175,52 +174,3 @@ func (d *Draft) Document(ctx context.Context) ([]byte, error) {
 // anything, and another one in each job. So who remembers the list that was
 // stored under a version knows whether that is the list still.
 func (d *Draft) Version() string { return d.version }
-
-// storedAtOnce is how many segments are read in one round trip: about half a
-// megabyte.
-const storedAtOnce = 16
-
-// Stored reads the lines of each committed segment, in order. They are lent.
-func (d *Draft) Stored(ctx context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for from := 0; from < d.count; from += storedAtOnce {
-			segments, err := d.read(ctx, from, min(from+storedAtOnce, d.count))
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, packed := range segments {
-				lines, err := d.ledger.packer.unpack([]byte(packed))
-				if err != nil {
-					yield(nil, fmt.Errorf("ledger: job %q: %w: %w", d.job.ID, ErrDamaged, err))
-					return
-				}
-				if !yield(lines, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// Last reads the newest committed segment, which Commit replaces if anything was
-// added: so many small requests make full segments. Without one it is nothing.
-func (d *Draft) Last(ctx context.Context) (lines []byte, count int, err error) {
-	if d.last == "" {
-		return nil, 0, nil
-	}
-	segments, err := d.read(ctx, d.count-1, d.count)
-	if err != nil {
-		return nil, 0, err
-	}
-	if _, _, count, err = parseSegmentName(d.last); err == nil {
-		lines, err = d.ledger.packer.unpack([]byte(segments[0]))
-	}
-	if err == nil {
-		err = checkLines(lines, count)
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("ledger: job %q: %w: %w", d.job.ID, ErrDamaged, err)
-	}
-	return lines, count, nil
-}

@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,32 +44,41 @@ func draft(t testing.TB, l *Ledger, id string) *Draft {
 // add adds segments with these numbers of targets, behind what Last returns.
 func add(t testing.TB, d *Draft, counts ...int) {
 	t.Helper()
-	last, count, err := d.Last(t.Context())
-	if err != nil {
+	if err := tryAdd(t.Context(), d, counts...); err != nil {
 		t.Fatal(err)
 	}
-	from := int(d.total)
-	last = bytes.Clone(last)
-	for _, n := range counts {
-		segment := append(last, lines(from, n)...)
-		if err := d.Add(t.Context(), segment, count+n); err != nil {
-			t.Fatal(err)
-		}
-		last, count, from = nil, 0, from+n
+}
+
+func tryAdd(ctx context.Context, d *Draft, counts ...int) error {
+	last, count, err := d.Last(ctx)
+	for i, from := 0, int(d.total); i < len(counts) && err == nil; i++ {
+		err = d.Add(ctx, append(bytes.Clone(last), lines(from, counts[i])...), count+counts[i])
+		last, count, from = nil, 0, from+counts[i]
 	}
+	return err
 }
 
 // put adds and commits.
 func put(t testing.TB, d *Draft, counts ...int) {
 	t.Helper()
-	add(t, d, counts...)
-	want := int(d.total)
+	if err := tryPut(t.Context(), d, counts...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func tryPut(ctx context.Context, d *Draft, counts ...int) error {
+	if err := tryAdd(ctx, d, counts...); err != nil {
+		return err
+	}
+	want := d.total
 	for _, n := range counts {
-		want += n
+		want += int64(n)
 	}
-	if total := must[int64](t)(d.Commit(t.Context())); int(total) != want {
-		t.Fatalf("%d targets, want %d", total, want)
+	total, err := d.Commit(ctx)
+	if err == nil && total != want {
+		err = fmt.Errorf("%d targets, want %d", total, want)
 	}
+	return err
 }
 
 func closed(t testing.TB, d *Draft) {
@@ -237,6 +249,15 @@ func TestDraftIsALoad(t *testing.T) {
 		}
 		if diff := cmp.Diff(before, dump(t, client)); diff != "" {
 			t.Error(diff)
+		}
+		sealed(t, l, Spec{ID: "k", TargetType: "users", Document: []byte("doc")}, total)
+		fields := func(id string) []string {
+			return slices.Sorted(maps.Keys(client.HGetAll(t.Context(), l.keys(id).job).Val()))
+		}
+		want := append(fields("k"), "dfp") // only what Begin goes by
+		slices.Sort(want)
+		if diff := cmp.Diff(want, fields("j")); diff != "" {
+			t.Errorf("what the job consists of: %s", diff)
 		}
 		var refused *StateError
 		if _, err := l.Draft(t.Context(), "j", time.Hour); !errors.As(err, &refused) || *refused != (StateError{"j", StateRunning, "load"}) {

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -95,27 +94,6 @@ func (d *Draft) Start(ctx context.Context) (State, error) {
 	return State(state), err
 }
 
-// fingerprint is that of a Load of the same targets. It reads them all: a second
-// for ten million.
-func (d *Draft) fingerprint(ctx context.Context) ([]byte, error) {
-	doc, err := d.Document(ctx)
-	if err != nil {
-		return nil, err
-	}
-	h, n := fingerprint(doc), int64(0)
-	for lines, err := range d.Stored(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		h.Write(lines)
-		n += int64(bytes.Count(lines, newline))
-	}
-	if n != d.total {
-		return nil, fmt.Errorf("ledger: job %q holds %d targets, not %d: %w", d.job.ID, n, d.total, ErrDamaged)
-	}
-	return h.Sum(nil)[:fingerprintBytes], nil
-}
-
 // Close drops what was added and not committed, and gives the right back, even
 // if ctx has ended. Without it the right lapses after ten seconds, if the process
 // has ended; nothing else is lost by an error.
@@ -161,40 +139,6 @@ func (d *Draft) refusal(what, verdict, state string) error {
 		err = ErrLost
 	}
 	return fmt.Errorf("ledger: %s: job %q: %w", what, d.job.ID, err)
-}
-
-// read reads committed segments, packed.
-func (d *Draft) read(ctx context.Context, from, to int) ([]string, error) {
-	fields := make([]string, 0, to-from)
-	for number := from; number < to; number++ {
-		fields = append(fields, strconv.Itoa(number))
-	}
-	values, err := d.ledger.client.HMGet(ctx, d.ledger.keys(d.job.ID).names, fields...).Result()
-	if err != nil {
-		return nil, wrap("load", err)
-	}
-	segments := make([]string, len(values))
-	for i, value := range values {
-		packed, there := value.(string)
-		if !there {
-			return nil, d.missing(ctx, from+i)
-		}
-		segments[i] = packed
-	}
-	return segments, nil
-}
-
-// missing says why a segment is not there.
-func (d *Draft) missing(ctx context.Context, number int) error {
-	job, err := d.ledger.Job(ctx, d.job.ID)
-	switch {
-	case err != nil:
-		return err
-	case job.State != StateLoading:
-		return d.refusal("load", "state", string(job.State))
-	default:
-		return fmt.Errorf("ledger: load: segment %d of job %q: %w", number, d.job.ID, ErrDamaged)
-	}
 }
 
 func (d *Draft) keys() []string {

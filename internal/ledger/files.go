@@ -31,20 +31,16 @@ func (l *Ledger) KeepUpload(ctx context.Context, u Upload) (record []byte, err e
 	if u.Job == "" {
 		return u.Record, nil
 	}
-	if err := l.client.SetNX(ctx, l.fileKey(u.Job, u.Name), u.Record, life).Err(); err != nil {
-		return nil, wrap("upload", err)
-	}
-	record, err = l.Upload(ctx, u.Job, u.Name)
-	if record == nil && err == nil { // the first one has just gone
-		record = u.Record
-	}
-	return record, err
+	kept, err := keepScript.Run(ctx, l.client, []string{l.keys(u.Job).files}, u.Name, u.Record, life.Milliseconds()).Text()
+	return []byte(kept), wrap("upload", err)
 }
+
+var keepScript = script("keep.lua")
 
 // Upload returns the record that KeepUpload keeps for a job and a name, nil
 // where there is none, or the file is gone.
 func (l *Ledger) Upload(ctx context.Context, job, name string) (record []byte, err error) {
-	record, err = l.client.Get(ctx, l.fileKey(job, name)).Bytes()
+	record, err = l.client.HGet(ctx, l.keys(job).files, name).Bytes()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
@@ -62,11 +58,6 @@ func (l *Ledger) UploadedAt(ctx context.Context, url string) (time.Time, error) 
 		return time.Time{}, wrap("upload", err)
 	}
 	return time.UnixMilli(ms).UTC(), nil
-}
-
-// fileKey is a string: the record of an upload for a job.
-func (l *Ledger) fileKey(job, name string) string {
-	return l.cfg.Namespace + ":{" + job + "}:file:" + name
 }
 
 // urlKey is a string: when the file at a URL was uploaded, in ms.

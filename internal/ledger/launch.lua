@@ -1,4 +1,5 @@
--- Starts a loading job: it runs, or waits for its time. Before it stands hold.lua, with keys and answers; the value is the state.
+-- Starts a loading job: it runs, or waits for its time. Before it stand tidy.lua and hold.lua, with keys and answers; the value
+-- is the state.
 -- ARGV[4] fingerprint of the whole content, as seal.lua has it
 -- Answers 'empty', too: a job without targets would never finish.
 local job = redis.call('HMGET', KEYS[1], 'state', 'fp', 'total', 'send_at')
@@ -6,9 +7,9 @@ if job[2] == ARGV[4] and redis.call('GET', KEYS[3]) == ARGV[1] then return {'don
 local why = barred()
 if why then return why end
 if tonumber(job[3]) == 0 then return {'empty'} end
-if redis.call('HLEN', KEYS[2]) ~= redis.call('ZCARD', KEYS[4]) then return {'lost'} end
 local t = redis.call('TIME')
 local state = tonumber(job[4] or 0) > t[1] * 1000 + math.floor(t[2] / 1000) and 'scheduled' or 'running'
 redis.call('HSET', KEYS[1], 'state', state, 'fp', ARGV[4])
 redis.call('HDEL', KEYS[1], 'v', 'idle', 'idle_at')
+tidy(KEYS[2], KEYS[4])
 return {'done', state}

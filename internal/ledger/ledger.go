@@ -147,6 +147,7 @@ type jobKeys struct {
 	held  string // hash: segment -> claim, segment# -> last checkpoint
 	out   string // string: one Code per target of the job
 	log   string // hash: segment number -> lines of "ms [entries]"
+	files string // hash: name -> record of what was uploaded for the job, which needs not exist yet
 	lock  string // string: token of the Draft that has the right to add targets, while it lives
 }
 
@@ -154,7 +155,7 @@ func (l *Ledger) keys(id string) jobKeys {
 	tag := l.cfg.Namespace + ":{" + id + "}:"
 	return jobKeys{
 		job: tag + "job", doc: tag + "doc", names: tag + "names", free: tag + "free",
-		held: tag + "held", out: tag + "out", log: tag + "log", lock: tag + "lock",
+		held: tag + "held", out: tag + "out", log: tag + "log", files: tag + "files", lock: tag + "lock",
 	}
 }
 

@@ -258,6 +258,13 @@ func TestErrors(t *testing.T) {
 		l := newLedger(t, client)
 		job := sealed(t, l, Spec{}, 1)
 		s, load := claimed(t, l, job), loaded(t, l, Spec{ID: "k"}, 1)
+		begun(t, l, Spec{ID: "l"})
+		d := draft(t, l, "l")
+		put(t, d, 1)
+		begun(t, l, Spec{ID: "m"})
+		adding := draft(t, l, "m")
+		put(t, adding, 1)
+		add(t, adding, 1)
 		before := dump(t, client)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -293,6 +300,13 @@ func TestErrors(t *testing.T) {
 			"Limits":        func() error { _, _, err := l.Limits(ctx); return err },
 			"Learn":         func() error { return l.Learn(ctx, Lesson{}) },
 			"Jobs":          func() error { return firstError(l.Jobs(ctx, "")) },
+			"Begin":         func() error { _, err := l.Begin(ctx, Spec{ID: "n"}); return err },
+			"Draft":         func() error { _, err := l.Draft(ctx, "j", 0); return err },
+			"Draft.Stored":  func() error { return firstError(d.Stored(ctx)) },
+			"Draft.Last":    func() error { _, _, err := d.Last(ctx); return err },
+			"Draft.Add":     func() error { return adding.Add(ctx, lines(2, 1), 1) },
+			"Draft.Commit":  func() error { _, err := adding.Commit(ctx); return err },
+			"Draft.Start":   func() error { _, err := d.Start(ctx); return err },
 			"Commit":        func() error { _, err := s.Commit(ctx, Tally{}, to(Sent, 0)); return err },
 		} {
 			if err := call(); !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "ledger: ") {

@@ -24,8 +24,8 @@ type Settled struct {
 const settleAtOnce = 10_000
 
 // Settle ends the pending targets of a job that was cancelled, or whose ExpiresAt
-// has passed by Redis's clock, in all segments that nobody holds; of other jobs it
-// changes nothing. Targets whose last answer was lost, or whose owner ended while
+// has passed by Redis's clock, in all segments that nobody holds, and a loading job
+// whose IdleUntil has passed, as cancelled; of other jobs it changes nothing. Targets whose last answer was lost, or whose owner ended while
 // they were in flight, become unknown, the others cancelled. What is held is left
 // to its owner: call it again when that has released it. Calls at the same time,
 // or after one that was cut off, share the work. ErrNotFound where there is no

@@ -133,7 +133,7 @@ func (d *Drafts) continued(ctx context.Context, draft *ledger.Draft, ext Extensi
 	if err != nil {
 		return nil, err
 	}
-	limits, err := LimitsInForce(ctx, d.Ledger)
+	limits, err := d.limitsInForce(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -261,6 +261,9 @@ func started(err error) error {
 	done := []ledger.State{ledger.StateRunning, ledger.StateScheduled, ledger.StatePaused, ledger.StateFinished}
 	if errors.As(err, &state) && slices.Contains(done, state.State) {
 		return nil
+	}
+	if state != nil {
+		state.Asked = "start"
 	}
 	return err
 }
