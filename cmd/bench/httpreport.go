@@ -66,6 +66,7 @@ func (r *httpReport) jobTable() table {
 	line("latency ms, p50", of(func(r jobRound) time.Duration { return r.p50 }, milliseconds))
 	line("  p99", of(func(r jobRound) time.Duration { return r.p99 }, milliseconds))
 	line("CPU microseconds a job, server", of(serverCPUOf, microseconds))
+	t.row("  / without Redis", compared(r.served, r.without, serverCPUOf), ratio(1), compared(r.reading, r.without, serverCPUOf))
 	t.row("  Redis", of(redisCPUOf, microseconds)(r.served), "", "")
 	line("peak of the server, MiB", peak(func(r jobRound) usage { return r.server }))
 	t.row("Redis round trips of a job", of(func(r jobRound) float64 { return r.reads }, ratio)(r.served), of(jobRound.tripsOfJob, ratio)(r.without), "")

@@ -48,6 +48,7 @@ jobs a second                                             2000           3000   
 latency ms, p50                                          15.00           5.00              1.00
   p99                                                    30.00          10.00              2.00
 CPU microseconds a job, server                             500            250                50
+  / without Redis                             2.00 (2.00-2.00)           1.00  0.20 (0.20-0.20)
   Redis                                                    200
 peak of the server, MiB                                   40.0           40.0              40.0
 Redis round trips of a job                                8.02           8.00

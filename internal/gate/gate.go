@@ -251,9 +251,18 @@ type Block struct {
 // Blocked reports whether calls of a target type stand still: held, or waiting
 // more than five seconds for their quota.
 func (g *Gate) Blocked(ctx context.Context, targetType string) (Block, error) {
-	state, err := g.client.HGetAll(ctx, g.key(targetType, "state")).Result()
+	var read *redis.MapStringStringCmd
+	var clock *redis.TimeCmd
+	_, err := g.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		read, clock = p.HGetAll(ctx, g.key(targetType, "state")), p.Time(ctx)
+		return nil
+	})
 	if err != nil {
 		return Block{}, fmt.Errorf("gate: blocked: %w", err)
+	}
+	state, now := read.Val(), clock.Val()
+	if g.cfg.Clock != nil {
+		now = g.cfg.Clock()
 	}
 	us := func(field string) time.Time {
 		n, _ := strconv.ParseInt(state[field], 10, 64) // absent: long ago
@@ -261,10 +270,6 @@ func (g *Gate) Blocked(ctx context.Context, targetType string) (Block, error) {
 	}
 	if state["reason"] != "" {
 		return Block{Reason: Reason(state["reason"]), Since: us("since")}, nil
-	}
-	now, err := g.time(ctx)
-	if err != nil {
-		return Block{}, err
 	}
 	if us("paced").After(now) {
 		return Block{Reason: ReasonQuota, Since: us("paced_since")}, nil

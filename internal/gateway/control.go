@@ -91,7 +91,7 @@ func (g *Gateway) resend(ctx context.Context, in *resendQuery) (*accepted, error
 	}
 	load := g.newLoad(ctx)
 	defer load.end()
-	if err := g.pressure.admit(ctx); err != nil {
+	if err := load.admit(); err != nil {
 		return nil, err
 	}
 	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: load.progress})

@@ -88,7 +88,7 @@ type Gateway struct {
 func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 	g := &Gateway{
 		cfg: cfg, Parts: parts, mux: http.NewServeMux(), draining: draining,
-		submit:  &tasks.Submitter{Ledger: parts.Ledger, Queue: parts.Queue, Gate: parts.Gate},
+		submit:  &tasks.Submitter{Ledger: parts.Ledger, Queue: parts.Queue, Gate: parts.Gate, LimitsFor: time.Second},
 		control: &tasks.Control{Ledger: parts.Ledger, Queue: parts.Queue},
 		large:   make(chan struct{}, cfg.Large), clients: make(chan struct{}, cfg.MaxClients),
 	}

@@ -167,6 +167,7 @@ type plan struct{ Body tasks.Plan }
 
 func (g *Gateway) plan(ctx context.Context, _ *struct{}) (*plan, error) {
 	load := g.newLoad(ctx)
+	load.plan = true
 	defer load.end()
 	d, err := load.read(KeyHeader{}, tasks.ReadDocument)
 	if err != nil {

@@ -36,6 +36,11 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	answer := &answer{ResponseWriter: w, control: http.NewResponseController(w), idle: g.cfg.IdleTimeout}
+	if r.Body != http.NoBody {
+		// For a body that no handler reads: net/http waits for it before it answers, and
+		// the answer's own time begins when it is written.
+		_ = answer.control.SetReadDeadline(began.Add(g.cfg.IdleTimeout / 2)) // not every connection has one
+	}
 	r = withExchange(answer, r)
 	g.metrics.inFlight.Inc()
 	defer func() {
@@ -57,6 +62,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(fault) // the client must see that the answer is not whole
 		}
 	}()
+	if isHealth(r.URL.Path) {
+		g.handler.ServeHTTP(answer, r)
+		return
+	}
 	select {
 	case g.clients <- struct{}{}:
 		defer func() { <-g.clients }()
@@ -65,6 +74,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	g.handler.ServeHTTP(answer, r)
+}
+
+// isHealth is for what is answered however much there is to do: a busy gateway must
+// not be taken for a dead one.
+func isHealth(path string) bool {
+	return path == "/healthz" || path == "/readyz" || path == "/metrics"
 }
 
 // route is the pattern that a request has met: a label of few values.
@@ -148,8 +163,7 @@ func (a *answer) Write(b []byte) (int, error) {
 }
 
 func (a *answer) moveDeadline() {
-	const often = time.Second // moving it is not free
-	if now := time.Now(); now.Sub(a.set) >= often {
+	if now := time.Now(); now.Sub(a.set) >= a.idle/deadlines {
 		a.set = now
 		_ = a.control.SetWriteDeadline(now.Add(a.idle)) // not every writer has one
 	}

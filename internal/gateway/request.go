@@ -43,12 +43,15 @@ type body struct {
 	got      int       // bytes since the deadline was last moved on
 }
 
+// deadlines is how many are set within the idle time at most: setting one is not free.
+const deadlines = 30
+
 // enough is how many bytes a client has to send within the idle time.
 const enough = 1 << 10
 
 // Read reads on. Its errors but io.EOF are a *bodyError.
 func (b *body) Read(p []byte) (int, error) {
-	const often = time.Second // setting a deadline is not free
+	often := b.idle / deadlines
 	now := time.Now()
 	if b.deadline.IsZero() || b.got >= enough {
 		b.deadline, b.got = now.Add(b.idle), 0
@@ -82,6 +85,7 @@ func (g *Gateway) stream(ctx context.Context) *body {
 type load struct {
 	g       *Gateway
 	ctx     context.Context
+	plan    bool // nothing is to be stored
 	large   bool // it has a place among the large ones
 	checked int  // targets at the last look at Redis
 }
@@ -104,6 +108,14 @@ func (l *load) progress(n int) error {
 		if err := l.grow(); err != nil {
 			return err
 		}
+	}
+	return l.admit()
+}
+
+// admit waits until Redis has room for more.
+func (l *load) admit() error {
+	if l.plan {
+		return nil
 	}
 	return l.g.pressure.admit(l.ctx)
 }
@@ -147,6 +159,9 @@ func (l *load) read(key KeyHeader, read reading) (tasks.Document, error) {
 	case "", "identity":
 	case "gzip":
 		unpacked, err := gzip.NewReader(text)
+		if err == io.EOF { //nolint:errorlint // what wraps io.EOF is a break
+			err = io.ErrUnexpectedEOF // nothing came at all
+		}
 		if err != nil {
 			return tasks.Document{}, packedError(err)
 		}
@@ -158,8 +173,8 @@ func (l *load) read(key KeyHeader, read reading) (tasks.Document, error) {
 	if err == nil {
 		d.ID, err = key.id(d.ID)
 	}
-	if err == nil && !d.Options.Urgent { // a code to one user is worth what is left
-		err = l.g.pressure.admit(l.ctx)
+	if err == nil && !d.Options.Urgent { // a code to one user is worth what room is left
+		err = l.admit()
 	}
 	return d, err
 }

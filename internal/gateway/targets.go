@@ -74,7 +74,7 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 	}
 	load := g.newLoad(ctx)
 	defer load.end()
-	if err := g.pressure.admit(ctx); err != nil {
+	if err := load.admit(); err != nil {
 		return nil, err
 	}
 	done, err := g.drafts.Extend(ctx, in.ID, tasks.Extension{

@@ -133,7 +133,7 @@ func (d *Drafts) continued(ctx context.Context, draft *ledger.Draft, ext Extensi
 	if err != nil {
 		return nil, err
 	}
-	limits, err := LimitsInForce(ctx, d.Ledger)
+	limits, err := d.limitsInForce(ctx)
 	if err != nil {
 		return nil, err
 	}

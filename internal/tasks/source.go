@@ -31,7 +31,7 @@ type source struct {
 }
 
 func newSource(r io.Reader) *source {
-	in := bufio.NewReaderSize(r, 1<<16)
+	in := bufio.NewReaderSize(r, 16) // for the mark alone: larger reads go past it
 	if mark, _ := in.Peek(len(byteOrderMark)); string(mark) == byteOrderMark {
 		_, _ = in.Discard(len(mark)) // was just seen
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,6 +26,13 @@ type Submitter struct {
 	Ledger *ledger.Ledger
 	Queue  *Queue
 	Gate   *gate.Gate // for Plan alone: what was learned of the quota
+	// LimitsFor is how long the limits in force count once they were read; 0 = they
+	// are read for each job.
+	LimitsFor time.Duration
+
+	mu     sync.Mutex
+	limits Limits
+	read   time.Time // when limits were; zero = never
 }
 
 // Submission is what is to become a job.
@@ -102,7 +110,7 @@ func (s *Submitter) Check(ctx context.Context, sub Submission) error {
 // begin makes of a submission what is to be loaded, if all is well with it that
 // can be known before its names are read.
 func (s *Submitter) begin(ctx context.Context, sub Submission) (*loading, error) {
-	limits, err := LimitsInForce(ctx, s.Ledger)
+	limits, err := s.limitsInForce(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +119,24 @@ func (s *Submitter) begin(ctx context.Context, sub Submission) (*loading, error)
 		return nil, err
 	}
 	return l, s.checkFiles(ctx, sub.Document)
+}
+
+func (s *Submitter) limitsInForce(ctx context.Context) (Limits, error) {
+	s.mu.Lock()
+	limits, read := s.limits, s.read
+	s.mu.Unlock()
+	if !read.IsZero() && time.Since(read) < s.LimitsFor {
+		return limits, nil
+	}
+	read = time.Now()
+	limits, err := LimitsInForce(ctx, s.Ledger)
+	if err != nil {
+		return limits, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits, s.read = limits, read
+	return limits, nil
 }
 
 func (d Document) measure(limits Limits) error {
