@@ -13,6 +13,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -20,18 +21,20 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 5 {
+	url := flag.String("url", cmp.Or(os.Getenv("CRIER_URL"), "http://127.0.0.1:8080"), "where the gateway is")
+	flag.Parse()
+	if flag.NArg() != 4 {
 		fmt.Fprintln(os.Stderr, "usage: code ID USER TEXT | campaign ID FILE TEXT")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3], os.Args[4]); err != nil {
+	c := NewClient(*url, os.Getenv("CRIER_API_KEY"))
+	if err := run(c, flag.Arg(0), flag.Arg(1), flag.Arg(2), flag.Arg(3)); err != nil {
 		fmt.Fprintln(os.Stderr, "crier:", err)
 		os.Exit(1)
 	}
 }
 
-func run(command, id, who, text string) error {
-	c := NewClient(cmp.Or(os.Getenv("CRIER_URL"), "http://127.0.0.1:8080"), os.Getenv("CRIER_API_KEY"))
+func run(c *Client, command, id, who, text string) error {
 	job := Job{TargetType: "users", Msg: map[string]any{"type": "txt", "msg": text}}
 	var s Status
 	var err error
