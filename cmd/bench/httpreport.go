@@ -93,6 +93,8 @@ func (r *httpReport) listTable() table {
 		t.row(name, cell(text.rounds), cell(packed.rounds), cell(send))
 	}
 	line("seconds by the clock", of(tookOf, seconds))
+	starting := of(func(r listRound) time.Duration { return r.start }, seconds)
+	t.row("  of these, until it is started", starting(text.rounds), starting(packed.rounds), "")
 	line("names a second", of(r.namesASecond, whole))
 	t.row("  / enqueue send (least-most of the rounds)", compared(text.rounds, send, r.namesASecond), compared(packed.rounds, send, r.namesASecond), ratio(1))
 	reading := func(l encodedList) string { return of(tookOf, seconds)(l.reading) }
@@ -118,7 +120,7 @@ func (r *httpReport) write(out io.Writer) error {
 	say("Round trips of a job by what is asked, a comma within a pipeline:\n%s\n", r.tripTable())
 	say("Redis itself counts %s reads and %s commands for each job (INFO stats: total_reads_processed, total_commands_processed), commands of scripts among them.\n\n",
 		of(func(r jobRound) float64 { return r.reads }, ratio)(r.served), of(func(r jobRound) float64 { return r.commands }, ratio)(r.served))
-	say("A list of %d names of %d bytes, %s (%s), POST /v1/jobs/{id}/targets:\n\n%s\n", r.targets, nameLength, r.names, r.names.about(), r.listTable())
+	say("A list of %d names of %d bytes, %s (%s), POST /v1/jobs/{id}/targets, then start:\n\n%s\n", r.targets, nameLength, r.names, r.names.about(), r.listTable())
 	say("Without Redis: bench gateway, the same handler and server as a process of its own, whose go-redis client is answered from memory.\n")
 	say("Only reading: the same process, which reads the body, unpacks it, and answers 202. The load is made by bench itself, on the same CPUs.\n")
 	say("Every 202 was found as a job with its token, and every list with all its targets. No worker runs. CPU is that of whole processes, from start to end;\n")

@@ -18,7 +18,7 @@ func sampleHTTP() *httpReport {
 		}
 	}
 	list := func(took time.Duration, mib int64) listRound {
-		return listRound{took: took * time.Millisecond, usage: usage{cpu: took * time.Millisecond, peak: mib << 20}}
+		return listRound{took: took * time.Millisecond, start: took * time.Millisecond / 10, usage: usage{cpu: took * time.Millisecond, peak: mib << 20}}
 	}
 	asked := trips{"TIME": 100, "EXISTS job, ZADD jobs": 700}
 	return &httpReport{
@@ -70,6 +70,7 @@ func TestListTable(t *testing.T) {
                                                      serve, text        serve, gzip  enqueue send
 MiB of the list                                             20.0                8.0          20.0
 seconds by the clock                                       0.500              1.000         0.375
+  of these, until it is started                            0.050              0.100
 names a second                                              2000               1000          3000
   / enqueue send (least-most of the rounds)     0.75 (0.50-1.00)   0.38 (0.25-0.50)          1.00
 seconds to only read it                                    0.050              0.150
