@@ -208,6 +208,11 @@ func TestHTTPExamples(t *testing.T) {
 				}
 			}
 			e.refused(t, gateway, list)
+
+			w.succeed("cancel", "winter-sale") // which was left without its list
+			if got := runExample(t, gateway, exampleKey, e.list("winter-sale", list, "text")); got.code == 0 {
+				t.Errorf("a job that was cancelled: %+v", got)
+			}
 		})
 	}
 }

@@ -36,7 +36,7 @@ while :; do
   sleep 2
 done
 printf '%s\n' "$status" >&2
-[ "$(field sent)" != "$(field total)" ] || exit 0
+[ "$(field state):$(field sent)" != "finished:$(field total)" ] || exit 0
 
 # 5. A row for each target that was not sent to, with the reason.
 call "/v1/jobs/$id/results?outcome=failed,unknown,cancelled" --header 'Accept: text/csv'

@@ -77,8 +77,14 @@ func (c *Client) Send(ctx context.Context, id string, job Job) (s Status, err er
 // Stream sends a job without targets to all names of a list, which is never held in
 // memory. Where names fails, nothing of the list is stored and nothing is sent.
 func (c *Client) Stream(ctx context.Context, id string, job Job, names Names) (s Status, err error) {
-	if s, err = c.Send(ctx, id, job); err != nil || s.State != "loading" {
-		return s, err // this very job was started before
+	s, err = c.Send(ctx, id, job)
+	switch {
+	case err != nil:
+		return s, err
+	case s.State == "cancelled": // by somebody, or since no list came for a day
+		return s, &Problem{Detail: "job " + id + " was cancelled: delete it, or take another id"}
+	case s.State != "loading":
+		return s, nil // this very job was started before
 	}
 	list := request{path: "/v1/jobs/" + id + "/targets", headers: map[string]string{
 		"Content-Type": "application/x-ndjson", "Content-Encoding": "gzip",

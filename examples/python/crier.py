@@ -42,6 +42,8 @@ class Crier:
         kept in memory. If it raises, nothing of it is stored, and nothing is sent.
         """
         status = self.send(job_id, job, patience)
+        if status["state"] == "cancelled":  # by somebody, or since no list came for a day
+            raise Problem(f"job {job_id} was cancelled: delete it, or take another id")
         if status["state"] != "loading":
             return status  # this very job was started before
         path = "/v1/jobs/" + job_id
