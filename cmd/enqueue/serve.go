@@ -54,12 +54,15 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", addr)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return err // by somebody who may be gone soon
-	case err != nil:
-		return usage("ENQUEUE_LISTEN: %w", err)
+	if files != nil {
+		defer files.Client.Close()
+	}
+	listener, err := listen(addr, keys == nil)
+	if err != nil {
+		return err
+	}
+	if local := gateway.OnlyLocal(listener.Addr().String()); certificate == nil && !local {
+		log.Warn("API keys and targets cross the network unencrypted, unless a proxy before this one speaks TLS: set ENQUEUE_TLS_CERT and ENQUEUE_TLS_KEY")
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), tasks.BuildInfo(settings.Version()))
@@ -78,6 +81,22 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 	log.Info("the gateway serves", "url", scheme+"://"+listener.Addr().String(), "redis", a.conn.Addr(), "keys", keys.Count(), "files", files != nil)
 	server := &gateway.Server{Handler: g, Certificate: certificate, ShutdownTimeout: shutdown, Log: log}
 	return server.Serve(ctx, listener)
+}
+
+// listen opens the address, which may have to be one of this machine alone,
+// whatever its name says.
+func listen(addr string, local bool) (net.Listener, error) {
+	listener, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, err // by somebody who may be gone soon
+	case err != nil:
+		return nil, usage("ENQUEUE_LISTEN: %w", err)
+	case local && !gateway.OnlyLocal(listener.Addr().String()):
+		_ = listener.Close() // nobody was served
+		return nil, usage("ENQUEUE_API_KEYS: is required to serve on %s, which others can reach", listener.Addr())
+	}
+	return listener, nil
 }
 
 func (c *serveCommand) read(faults *settings.Faults) gateway.Config {

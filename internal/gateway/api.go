@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"crier/internal/apiclient"
+	"crier/internal/ledger"
 	"crier/internal/tasks"
 )
 
@@ -86,6 +87,9 @@ func register[I, O any](g *Gateway, o operation, handle func(context.Context, *I
 			working, cancel = context.WithTimeout(ctx, quick)
 		}
 		defer cancel()
+		if job, ok := any(in).(interface{ unknown() bool }); ok && job.unknown() {
+			return nil, g.refuse(ctx, ledger.ErrNotFound, o.tell)
+		}
 		out, err := handle(working, in)
 		if err != nil {
 			return nil, g.refuse(ctx, err, o.tell)

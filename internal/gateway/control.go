@@ -95,7 +95,7 @@ func (g *Gateway) resend(ctx context.Context, in *resendQuery) (*accepted, error
 		return nil, err
 	}
 	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: load.progress})
-	return g.answer(ctx, done.ID, done.Created, err)
+	return g.answer(ctx, tasks.Document{}, done, err)
 }
 
 const (
@@ -141,7 +141,9 @@ func (g *Gateway) results(ctx context.Context, in *resultsQuery) (*huma.StreamRe
 func accepts(header string) string {
 	csv := []string{mediaCSV, "text/*", "*/*"}
 	ndjson := []string{mediaNDJSON, "application/ndjson", "application/jsonl", "application/json", "application/*"}
-	best := negotiation.SelectQValue(cmp.Or(header, mediaCSV), append(csv, ndjson...))
+	// Its first choice would win any tie; with none, that is for the client to say.
+	choices := slices.Concat([]string{""}, csv, ndjson)
+	best := negotiation.SelectQValue(strings.ToLower(cmp.Or(header, mediaCSV)), choices)
 	switch {
 	case slices.Contains(csv, best):
 		return mediaCSV

@@ -25,10 +25,10 @@ func (g *Gateway) registerDropIn() {
 	drop := func(id, path string, o operation, read reading) {
 		o.id, o.method, o.path, o.tag, o.about = id, http.MethodPost, "/{org}/{app}/messages"+path, tagDropIn, about
 		o.success, o.slow, o.lenient, o.answers = http.StatusAccepted, true, true, g.created("The job", "The job that was there, under the Idempotency-Key")
-		o.errors, o.tell = []int{400, 404, 409, 413, 422, 503}, inTheirWords
+		o.errors, o.tell = []int{400, 404, 408, 409, 413, 415, 422, 503}, inTheirWords
 		register(g, o, func(ctx context.Context, in *call) (*accepted, error) {
 			if err := g.checkApp(ctx, in.Org+"/"+in.App); err != nil {
-				return nil, err
+				return nil, &untouched{err}
 			}
 			return g.create(ctx, in.KeyHeader, func(body io.Reader) (tasks.Document, error) {
 				d, err := read(body)
@@ -65,7 +65,12 @@ func (g *Gateway) checkApp(ctx context.Context, app string) error {
 	bound, fresh := c.app, time.Since(c.at) < appKept
 	c.mu.Unlock()
 	if !fresh {
-		var err error
+		err := g.pressure.answers()
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, quick)
+		defer cancel()
 		if bound, err = g.Ledger.App(ctx); err != nil {
 			return err
 		}
@@ -87,7 +92,7 @@ func inTheirWords(p *Problem) {
 		p.Name = "json_parse"
 	case http.StatusNotFound:
 		p.Name = "organization_application_not_found"
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusInternalServerError:
 		p.Name = "service_unavailable"
 	default:
 		p.Name = "illegal_argument"

@@ -17,10 +17,6 @@ import (
 	"crier/internal/tasks"
 )
 
-// uploadsAtOnce is how many files are held in memory: each may have to be sent
-// more than once.
-const uploadsAtOnce = 4
-
 // file is an uploaded file; the first fields go into msg as they are.
 type file struct {
 	URL      string    `json:"url"`
@@ -45,7 +41,6 @@ type fileQuery struct {
 type uploaded struct{ Body file }
 
 func (g *Gateway) registerFiles() {
-	g.uploads = make(chan struct{}, uploadsAtOnce)
 	binary := &huma.Schema{Type: huma.TypeString, Format: "binary"}
 	register(g, operation{
 		id: "upload-file", slow: true, method: http.MethodPost, path: "/v1/files", tag: tagFiles, summary: "Upload a file to the Chat API",
@@ -68,13 +63,10 @@ func (g *Gateway) upload(ctx context.Context, in *fileQuery) (*uploaded, error) 
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case g.uploads <- struct{}{}:
-		defer func() { <-g.uploads }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	up, err := g.readFile(ctx, in.Filename)
+	load := g.newLoad(ctx) // a file stays in memory until it is uploaded: it may have to be sent twice
+	load.plan = true
+	defer load.end()
+	up, err := load.readFile(in.Filename)
 	if err != nil {
 		return nil, err
 	}
@@ -89,10 +81,9 @@ func (g *Gateway) upload(ctx context.Context, in *fileQuery) (*uploaded, error) 
 	return &uploaded{f}, nil
 }
 
-// readFile reads the file in a request.
-func (g *Gateway) readFile(ctx context.Context, name string) (up apiclient.Upload, err error) {
-	r := exchangeOf(ctx).r
-	var from io.Reader = g.stream(ctx)
+// readFile reads the file in the request.
+func (l *load) readFile(name string) (up apiclient.Upload, err error) {
+	r, from := exchangeOf(l.ctx).r, l.stream()
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // without one it is the file itself
 	switch {
 	case media == "multipart/form-data":

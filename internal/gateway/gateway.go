@@ -33,9 +33,11 @@ type Config struct {
 	MaxBody    int64 // bytes of a request as they come, packed or not
 	MaxTargets int   // distinct ones of a job
 	MaxClients int   // requests under way; more are told to come again
-	// Large is how many lists of more than LargeList targets are taken in at a time:
-	// the others wait. Ten million names take about 200 MB.
-	Large, LargeList int
+	// Middling is how many submissions of more than some 64 KiB are taken in at a time,
+	// each of 10 MB of memory at most, and Large how many of these that go on to have
+	// more than 4 MiB or LargeList targets: ten million names take about 200 MB. The
+	// others wait.
+	Middling, Large, LargeList int
 
 	// IdleTimeout is how long a client may be silent within a request, and how long
 	// it may take for what is not a list.
@@ -47,7 +49,7 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		MaxBody: 4 << 30, MaxTargets: 20_000_000, MaxClients: 1000, Large: 2, LargeList: 100_000,
+		MaxBody: 4 << 30, MaxTargets: 20_000_000, MaxClients: 1000, Middling: 32, Large: 2, LargeList: 100_000,
 		IdleTimeout: 30 * time.Second, Pressure: DefaultPressureConfig(),
 	}
 }
@@ -76,9 +78,10 @@ type Gateway struct {
 	handler  http.Handler // guard, then mux
 	metrics  *metrics
 	pressure *pressure
-	large    chan struct{} // one for each large list that is taken in
-	clients  chan struct{} // one for each request under way
-	uploads  chan struct{} // one for each file that is uploaded
+	middling *places
+	large    *places
+	freeing  rate.Sometimes // of memory
+	clients  chan struct{}  // one for each request under way
 	draining context.Context
 	warning  rate.Sometimes // what many requests may meet at a time
 	apps     appCache
@@ -88,11 +91,11 @@ type Gateway struct {
 func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 	g := &Gateway{
 		cfg: cfg, Parts: parts, mux: http.NewServeMux(), draining: draining,
-		submit:  &tasks.Submitter{Ledger: parts.Ledger, Queue: parts.Queue, Gate: parts.Gate, LimitsFor: time.Second},
-		control: &tasks.Control{Ledger: parts.Ledger, Queue: parts.Queue},
-		large:   make(chan struct{}, cfg.Large), clients: make(chan struct{}, cfg.MaxClients),
+		submit:   &tasks.Submitter{Ledger: parts.Ledger, Queue: parts.Queue, Gate: parts.Gate, LimitsFor: time.Second},
+		control:  &tasks.Control{Ledger: parts.Ledger, Queue: parts.Queue},
+		middling: newPlaces(cfg.Middling), large: newPlaces(cfg.Large), clients: make(chan struct{}, cfg.MaxClients),
 	}
-	g.warning.Interval = 10 * time.Second
+	g.warning.Interval, g.freeing.Interval = 10*time.Second, 10*time.Second
 	g.drafts = tasks.NewDrafts(g.submit)
 	g.metrics = newMetrics(parts.Registry)
 	g.pressure = newPressure(cfg.Pressure, parts.Probe, parts.Log)
@@ -105,7 +108,7 @@ func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 	g.registerDocs()
 	g.registerHealth()
 	delete(g.api.OpenAPI().Components.Schemas.Map(), "ErrorModel") // of package huma; all problems are a Problem
-	g.handler = g.guard(http.HandlerFunc(g.found))
+	g.handler = g.guard(g.bounded(http.HandlerFunc(g.found)))
 	return g
 }
 
@@ -155,7 +158,8 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 		err = g.pressure.answers() // else the next job could be refused still
 	}
 	if err != nil {
-		http.Error(w, "Redis cannot be reached: "+err.Error(), http.StatusServiceUnavailable)
+		g.Log.Debug("not ready", "error", err)
+		http.Error(w, "Redis cannot be reached", http.StatusServiceUnavailable)
 		return
 	}
 	plain(w, "ready")

@@ -3,10 +3,10 @@ package gateway
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -35,8 +35,11 @@ func (h KeyHeader) id(given string) (string, error) {
 
 // JobPath is the job that a call is about.
 type JobPath struct {
-	ID string `path:"id" maxLength:"128" doc:"The job's id." example:"spring-sale"`
+	ID string `path:"id" doc:"The job's id." example:"spring-sale"`
 }
+
+// unknown reports an id that no job can have.
+func (p JobPath) unknown() bool { return !tasks.ValidID(p.ID) }
 
 // accepted is the answer to what makes a job, or would.
 type accepted struct {
@@ -53,11 +56,11 @@ func (g *Gateway) registerJobs() {
 		about: "Takes a whole send job, or one without `target`, to which lists of targets are then added. " +
 			"The same id with the same content is the same job; with other content it is a conflict.",
 		body: g.jobBody(), success: http.StatusAccepted, answers: g.created("The job", "The job that was there, with the same id and content"),
-		errors: []int{400, 409, 413, 422, 503},
+		errors: []int{400, 408, 409, 413, 415, 422, 503},
 	}, g.createJob)
 	register(g, operation{
 		id: "list-jobs", method: http.MethodGet, path: "/v1/jobs", tag: tagJobs, summary: "List jobs",
-		about: "The newest first, a page at a time.", errors: []int{422, 503},
+		about: "The newest first, a page at a time: follow next_cursor until it is null. A page may be short, or empty, where few of very many jobs are in the state.", errors: []int{422, 503},
 	}, g.listJobs)
 	register(g, operation{
 		id: "get-job", method: http.MethodGet, path: "/v1/jobs/{id}", tag: tagJobs, summary: "Where a job stands",
@@ -66,7 +69,7 @@ func (g *Gateway) registerJobs() {
 	register(g, operation{
 		id: "plan", slow: true, method: http.MethodPost, path: "/v1/plan", tag: tagJobs, summary: "What a job would take",
 		about: "Targets, calls, bytes, and the time at the quota. Nothing is stored.",
-		body:  g.jobBody(), errors: []int{400, 413, 422, 503},
+		body:  g.jobBody(), errors: []int{400, 408, 413, 415, 422, 503},
 	}, g.plan)
 }
 
@@ -82,42 +85,46 @@ func (g *Gateway) create(ctx context.Context, key KeyHeader, read reading) (*acc
 	if err != nil {
 		return nil, err
 	}
-	if !load.large {
+	if load.small() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, quick)
 		defer cancel()
 	}
 	if d.Targets == nil {
-		id, created, err := g.drafts.Begin(ctx, d)
-		return g.answer(ctx, id, created, err)
+		var done tasks.Submitted
+		done.ID, done.Created, err = g.drafts.Begin(ctx, d)
+		return g.answer(ctx, d, done, err)
 	}
 	done, err := g.submit.Submit(ctx, tasks.Submission{Document: d, Progress: load.progress})
-	return g.answer(ctx, done.ID, done.Created, err)
+	return g.answer(ctx, d, done, err)
 }
 
-// reading is a function of package tasks that reads a document.
-type reading = func(io.Reader) (tasks.Document, error)
-
-// answer tells of a job that was made, or was there.
-func (g *Gateway) answer(ctx context.Context, id string, created bool, err error) (*accepted, error) {
+// answer tells of a job that was made, or was there, as a document has it.
+func (g *Gateway) answer(ctx context.Context, d tasks.Document, done tasks.Submitted, err error) (*accepted, error) {
 	if errors.Is(err, tasks.ErrNotKnown) {
 		p := problemOf(err)
-		p.Job = id
+		p.Job = done.ID
 		return nil, p
 	}
 	if err != nil {
-		return nil, err
+		return nil, &untouched{err}
 	}
-	s, err := tasks.ReadStatus(ctx, g.Ledger, g.Gate, id)
-	if err != nil {
-		return nil, err
-	}
-	a := &accepted{Status: http.StatusOK, Location: "/v1/jobs/" + url.PathEscape(id), Body: s}
-	if created {
+	a := &accepted{Status: http.StatusOK, Location: "/v1/jobs/" + url.PathEscape(done.ID)}
+	if done.Created {
 		a.Status = http.StatusAccepted
+	}
+	// The job is there, whether its status can be read or not, and so is the client.
+	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
+	defer cancel()
+	if a.Body, err = tasks.ReadStatus(reading, g.Ledger, g.Gate, done.ID); err != nil {
+		g.Log.Warn("the status of a job that was taken cannot be read", "job", done.ID, "error", err)
+		a.Body = tasks.StatusOfNew(d, done)
 	}
 	return a, nil
 }
+
+// statusTimeout is how long the status of a new job is worth waiting for.
+const statusTimeout = 5 * time.Second
 
 func (g *Gateway) getJob(ctx context.Context, in *JobPath) (*status, error) {
 	s, err := tasks.ReadStatus(ctx, g.Ledger, g.Gate, in.ID)
@@ -138,17 +145,24 @@ type page struct {
 	}
 }
 
+// maxLooked is how many jobs a page is looked for among: a second's work for Redis.
+const maxLooked = 20_000
+
 func (g *Gateway) listJobs(ctx context.Context, in *listQuery) (*page, error) {
 	var p page
 	p.Body.Jobs = []tasks.Status{}
-	cursor := ""
+	cursor, looked := "", 0
 	for job, err := range g.Ledger.Jobs(ctx, in.Cursor) {
-		switch {
+		switch looked++; {
 		case errors.Is(err, ledger.ErrCursor):
 			return nil, invalid("cursor", "is none that was given out here")
 		case err != nil:
 			return nil, err
+		case looked > maxLooked:
+			p.Body.Next = &cursor
+			return &p, nil
 		case in.State != "" && job.State != ledger.State(in.State):
+			cursor = job.Cursor
 			continue
 		case len(p.Body.Jobs) == in.Limit: // there is one more
 			p.Body.Next = &cursor

@@ -62,18 +62,24 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(fault) // the client must see that the answer is not whole
 		}
 	}()
-	if isHealth(r.URL.Path) {
-		g.handler.ServeHTTP(answer, r)
-		return
-	}
-	select {
-	case g.clients <- struct{}{}:
-		defer func() { <-g.clients }()
-	default:
-		g.write(answer, problem(http.StatusServiceUnavailable, "%d requests are under way already", g.cfg.MaxClients).again(soon))
-		return
-	}
 	g.handler.ServeHTTP(answer, r)
+}
+
+// bounded serves so many requests at a time.
+func (g *Gateway) bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isHealth(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		select {
+		case g.clients <- struct{}{}:
+			defer func() { <-g.clients }()
+			next.ServeHTTP(w, r)
+		default:
+			g.write(w, problem(http.StatusServiceUnavailable, "%d requests are under way already", g.cfg.MaxClients).again(soon))
+		}
+	})
 }
 
 // isHealth is for what is answered however much there is to do: a busy gateway must
@@ -127,6 +133,7 @@ func (g *Gateway) write(w http.ResponseWriter, p *Problem) {
 		w.Header()[name] = values
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Connection", "close") // what is left of the request is not waited for
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p) // the client is gone, nobody to tell
 }

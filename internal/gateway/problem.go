@@ -27,7 +27,7 @@ type Problem struct {
 	// Job is the id of the job that the request was about, where the client did
 	// not give one and may need it.
 	Job string `json:"job,omitempty" doc:"The id under which the job may have been stored: repeat the request with it as Idempotency-Key."`
-	// Error and Description are what the Chat API calls them, in answers to its own calls.
+	// Name and Description are what the Chat API calls them, in answers to its own calls.
 	Name        string `json:"error,omitempty" doc:"As in the Chat API's errors; in answers to its own calls only."`
 	Description string `json:"error_description,omitempty" doc:"As in the Chat API's errors; in answers to its own calls only."`
 
@@ -75,6 +75,12 @@ type bodyError struct{ err error }
 func (e *bodyError) Error() string { return "reading the request: " + e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
 
+// untouched is an error after which nothing was stored.
+type untouched struct{ err error }
+
+func (e *untouched) Error() string { return e.err.Error() }
+func (e *untouched) Unwrap() error { return e.err }
+
 // listError is what keeps a whole list from being read, such as an absent column.
 type listError struct{ err error }
 
@@ -87,19 +93,27 @@ const (
 	later = 10 * time.Second // for Redis
 )
 
-// problemOf says what an error means for the client. All but a lost answer to the
-// last step mean that nothing was stored.
+// problemOf says what an error means for the client.
 func problemOf(err error) *Problem {
 	var done *Problem
 	if errors.As(err, &done) {
 		return done
 	}
-	for _, about := range []func(error) *Problem{aboutRequest, aboutDocument, aboutJob, aboutRedis} {
+	for _, about := range []func(error) *Problem{aboutEnd, aboutRequest, aboutDocument, aboutJob, aboutRedis} {
 		if p := about(err); p != nil {
 			return p
 		}
 	}
 	return problem(http.StatusInternalServerError, "an error that should not happen, see the log")
+}
+
+// aboutEnd finds that the last step was done, or not: nobody knows.
+func aboutEnd(err error) *Problem {
+	if !errors.Is(err, tasks.ErrNotKnown) {
+		return nil
+	}
+	return problem(http.StatusServiceUnavailable, "Redis did not answer in the end, so it is not known whether this was stored: "+
+		"repeat the request, with the same id").again(soon)
 }
 
 // aboutRequest finds what is wrong with the request as such.
@@ -189,13 +203,15 @@ func aboutRedis(err error) *Problem {
 	var said redis.Error
 	var network net.Error
 	switch {
-	case errors.Is(err, tasks.ErrNotKnown):
-		return problem(http.StatusServiceUnavailable, "Redis did not answer in the end, so it is not known whether the job was stored: repeat the request with the same id").again(soon)
 	case redis.IsOOMError(err):
 		return problem(http.StatusServiceUnavailable, "Redis is full, nothing was stored").again(later)
 	case errors.As(err, &said), errors.As(err, &network), errors.Is(err, io.EOF),
 		errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, net.ErrClosed):
-		return problem(http.StatusServiceUnavailable, "Redis does not answer as it should; nothing was stored").again(later)
+		what := "repeat the request: if it was carried out after all, that changes nothing"
+		if nothing := (*untouched)(nil); errors.As(err, &nothing) {
+			what = "nothing was stored"
+		}
+		return problem(http.StatusServiceUnavailable, "Redis does not answer as it should; %s", what).again(later)
 	}
 	return nil
 }

@@ -235,12 +235,12 @@ func TestServersOwnTime(t *testing.T) {
 		impatient(cfg, p)
 		cfg.LargeList = 1
 	})
-	for range cap(r.gateway.large) {
-		r.gateway.large <- struct{}{}
+	for range cap(r.gateway.large.free) {
+		r.gateway.large.free <- struct{}{}
 	}
 	go func() {
 		<-time.After(4 * r.gateway.cfg.IdleTimeout)
-		<-r.gateway.large
+		<-r.gateway.large.free
 	}()
 	r.wants(r.post("/v1/jobs", document(manyNames(2*loadCheck)...)), 202)
 }
@@ -373,7 +373,7 @@ func TestTooManyRequests(t *testing.T) {
 // So many large lists are taken in at a time; the next waits until one has ended.
 func TestLargeListsWait(t *testing.T) {
 	r := newRig(t, func(cfg *Config, _ *Parts) { cfg.Large, cfg.LargeList = 1, loadCheck })
-	r.gateway.large <- struct{}{}
+	r.gateway.large.free <- struct{}{}
 	small := strings.Join(manyNames(loadCheck-1), "\n")
 	large := strings.Join(manyNames(3*loadCheck), "\n")
 	for _, id := range []string{"small", "large"} {
@@ -387,12 +387,12 @@ func TestLargeListsWait(t *testing.T) {
 		t.Errorf("a second large list was taken in: %+v", got)
 	case <-time.After(100 * time.Millisecond):
 	}
-	<-r.gateway.large
+	<-r.gateway.large.free
 	r.wants(<-done, 200)
 	if total := r.job("large").Total; total != 3*loadCheck {
 		t.Errorf("%d targets", total)
 	}
-	if n := len(r.gateway.large); n != 0 {
+	if n := len(r.gateway.large.free); n != 0 {
 		t.Errorf("%d places are still taken", n)
 	}
 }
@@ -400,19 +400,19 @@ func TestLargeListsWait(t *testing.T) {
 // A large list does not wait for ever, nor for a client that has gone.
 func TestLargeListsPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &Gateway{cfg: Config{Large: 1}, large: make(chan struct{}, 1)}
-		if err := g.newLoad(t.Context()).grow(); err != nil {
+		g := &Gateway{middling: newPlaces(9), large: newPlaces(1)}
+		if err := g.newLoad(t.Context()).grow(true); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		var p *Problem
-		if err := g.newLoad(t.Context()).grow(); !errors.As(err, &p) || p.Status != 503 || p.GetHeaders().Get("Retry-After") != "10" || time.Since(began) != patience {
+		if err := g.newLoad(t.Context()).grow(true); !errors.As(err, &p) || p.Status != 503 || p.GetHeaders().Get("Retry-After") != "10" || time.Since(began) != patience {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began = time.Now()
-		if err := g.newLoad(ctx).grow(); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &p) && p.Status != 503 || time.Since(began) != time.Second {
+		if err := g.newLoad(ctx).grow(true); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &p) && p.Status != 503 || time.Since(began) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})

@@ -465,7 +465,7 @@ func TestServerCutsOff(t *testing.T) {
 	}
 	eventually(t, "a part of it is staged", func() bool { return r.stored() > before })
 	stop()
-	if err := <-ended; err != nil || log.count(slog.LevelWarn, "requests were cut off, nothing of them is stored") != 1 {
+	if err := <-ended; err != nil || log.count(slog.LevelWarn, "requests were cut off, who made them has to repeat them") != 1 {
 		t.Errorf("%v %s", err, log.String())
 	}
 	_ = write.Close() // only now, since the client waits for its end

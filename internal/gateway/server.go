@@ -50,7 +50,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.ShutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(stopping); err != nil {
-		s.Log.Warn("requests were cut off, nothing of them is stored", "error", err)
+		s.Log.Warn("requests were cut off, who made them has to repeat them", "error", err)
 		_ = server.Close() // what is left of them
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {

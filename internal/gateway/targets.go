@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -65,12 +64,8 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 		return nil, problem(http.StatusUnsupportedMediaType, "Content-Type: must be text/plain, text/csv or application/x-ndjson")
 	}
 	options := targets.Options{Column: in.Column}
-	switch encoding := r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
-	case "", "identity":
-	case "gzip":
-		options.Gzip = true
-	default:
-		return nil, problem(http.StatusUnsupportedMediaType, "Content-Encoding: %.40q is neither gzip nor identity", encoding)
+	if options.Gzip, err = isPacked(r); err != nil {
+		return nil, err
 	}
 	load := g.newLoad(ctx)
 	defer load.end()
@@ -80,7 +75,7 @@ func (g *Gateway) addTargets(ctx context.Context, in *targetsQuery) (*added, err
 	done, err := g.drafts.Extend(ctx, in.ID, tasks.Extension{
 		Names: func(kind string) (tasks.Names, error) {
 			options.Kind = kind
-			reader, err := targets.NewReader(g.stream(ctx), format, options)
+			reader, err := targets.NewReader(load.stream(), format, options)
 			if err != nil {
 				return nil, invalid("column", "%v", err)
 			}
@@ -105,16 +100,35 @@ type list struct{ *targets.Reader }
 // Next gives the next name.
 func (l list) Next() ([]byte, int, error) {
 	name, line, err := l.Reader.Next()
-	var ofLine *targets.InvalidError
-	var broken *bodyError
-	if err == nil || errors.Is(err, io.EOF) || errors.As(err, &ofLine) || errors.As(err, &broken) {
-		return name, line, err
+	if err == nil {
+		return name, line, nil
 	}
-	return nil, line, &listError{err}
+	return nil, line, aboutList(err)
 }
 
-func (g *Gateway) startJob(ctx context.Context, in *JobPath) (*status, error) {
-	if err := g.drafts.Start(ctx, in.ID); err != nil {
+// aboutList tells the faults of lines, and of the request, from those of the whole
+// list.
+func aboutList(err error) error {
+	var ofLine *targets.InvalidError
+	var broken *bodyError
+	var bound *Problem
+	var column *targets.ColumnError
+	if errors.As(err, &column) {
+		return invalid("column", "there is none of the name %.80q, but %s", column.Column, column.Has)
+	}
+	if errors.Is(err, io.EOF) || errors.As(err, &ofLine) || errors.As(err, &broken) || errors.As(err, &bound) {
+		return err
+	}
+	return &listError{err}
+}
+
+type startQuery struct {
+	JobPath
+	Total int64 `query:"total" default:"-1" minimum:"-1" doc:"Refuse to start unless the job has exactly so many targets; -1 = however many it has."`
+}
+
+func (g *Gateway) startJob(ctx context.Context, in *startQuery) (*status, error) {
+	if err := g.drafts.Start(ctx, in.ID, in.Total); err != nil {
 		return nil, err
 	}
 	s, err := tasks.ReadStatus(ctx, g.Ledger, g.Gate, in.ID)

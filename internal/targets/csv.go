@@ -11,6 +11,13 @@ import (
 // headers are the columns that hold names, the most telling first.
 var headers = []string{"target", "username", "user", "id"}
 
+// ColumnError says that a CSV list has no column of the name that was asked for.
+type ColumnError struct{ Column, Has string }
+
+func (e *ColumnError) Error() string {
+	return fmt.Sprintf("targets: no column %q; the columns are %s", e.Column, e.Has)
+}
+
 const maxColumns = 20 // columns that an error lists
 
 var errUnclosed = errors.New("a quoted cell is longer than 1 MiB: is a quote not closed?")
@@ -141,7 +148,7 @@ func (s *csvSource) findColumn(row []string, err error) (isHeader bool, bad erro
 		}
 	}
 	if s.column != "" {
-		return false, fmt.Errorf("targets: no column %q; the columns are %s", s.column, listColumns(row))
+		return false, &ColumnError{Column: s.column, Has: listColumns(row)}
 	}
 	s.index = 0
 	return false, nil

@@ -22,6 +22,7 @@ type Drafts struct {
 	*Submitter
 
 	mu   sync.Mutex
+	turn map[string]*turn   // by id of the job, while somebody adds to it here
 	kept map[string]keptSet // by id of the job
 	idle *time.Timer        // ends what is kept; nil = nothing is
 }
@@ -42,7 +43,7 @@ const (
 
 // NewDrafts returns drafts that end up with a submitter.
 func NewDrafts(s *Submitter) *Drafts {
-	return &Drafts{Submitter: s, kept: map[string]keptSet{}}
+	return &Drafts{Submitter: s, turn: map[string]*turn{}, kept: map[string]keptSet{}}
 }
 
 // Begin makes a job that is loading, of a document without targets. Its errors are
@@ -88,6 +89,55 @@ type Extended struct {
 // same job: that of a client that has gone, perhaps.
 const draftWait = 40 * time.Second
 
+// turn lets one at a time of this process ask Redis for the right to add to a job.
+type turn struct {
+	free chan struct{}
+	some int // how many have it, or wait for it
+}
+
+// draft takes the right to add to a job; give it back.
+func (d *Drafts) draft(ctx context.Context, id string) (draft *ledger.Draft, giveBack func(), err error) {
+	d.mu.Lock()
+	t := d.turn[id]
+	if t == nil {
+		t = &turn{free: make(chan struct{}, 1)}
+		d.turn[id] = t
+	}
+	t.some++
+	d.mu.Unlock()
+	leave := func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if t.some--; t.some == 0 {
+			delete(d.turn, id)
+		}
+	}
+	until := time.Now().Add(draftWait)
+	waiting, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	select {
+	case t.free <- struct{}{}:
+	case <-waiting.Done():
+		leave()
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		return nil, nil, fmt.Errorf("tasks: job %q: %w", id, ledger.ErrBusy)
+	}
+	giveBack = func() {
+		if draft != nil {
+			_ = draft.Close(ctx) // it lapses by itself
+		}
+		<-t.free
+		leave()
+	}
+	if draft, err = d.Ledger.Draft(ctx, id, time.Until(until)); err != nil {
+		giveBack()
+		return nil, nil, err
+	}
+	return draft, giveBack, nil
+}
+
 // Extend adds a list to a loading job: all of it, or nothing. Who does not know
 // whether that was done may do it again.
 //
@@ -95,11 +145,11 @@ const draftWait = 40 * time.Second
 // *ledger.StateError where the job is not loading; ledger.ErrBusy where another
 // list takes too long. All but ErrNotKnown mean that nothing was added.
 func (d *Drafts) Extend(ctx context.Context, id string, ext Extension) (done Extended, err error) {
-	draft, err := d.Ledger.Draft(ctx, id, draftWait)
+	draft, giveBack, err := d.draft(ctx, id)
 	if err != nil {
 		return Extended{}, err
 	}
-	defer func() { _ = draft.Close(ctx) }() // it lapses by itself
+	defer giveBack()
 	l, err := d.continued(ctx, draft, ext)
 	if err != nil {
 		return Extended{}, err
@@ -232,22 +282,29 @@ func (d *Drafts) forget() {
 	}
 }
 
-// Start lets a loading job be sent. One that was started already stays as it is.
+// Start lets a loading job be sent, if it has so many targets, or with -1 however
+// many it has. One that was started already stays as it is. A total that differs is
+// an *InvalidError.
 //
 // ledger.ErrNotFound; ledger.ErrEmpty where it has no targets; a
 // *ledger.StateError where it was cancelled; ledger.ErrBusy while a list is added.
-func (d *Drafts) Start(ctx context.Context, id string) error {
-	draft, err := d.Ledger.Draft(ctx, id, draftWait)
+func (d *Drafts) Start(ctx context.Context, id string, total int64) error {
+	draft, giveBack, err := d.draft(ctx, id)
 	if err != nil {
 		return started(err)
 	}
-	defer func() { _ = draft.Close(ctx) }() // as in Extend
+	defer giveBack()
+	if has := draft.Job().Total; total >= 0 && total != has {
+		return fault("total", "the job has %d targets, not %d", has, total)
+	}
 	state, err := draft.Start(ctx)
 	if err != nil {
 		return started(err)
 	}
 	if state == ledger.StateRunning {
 		// As in Submit: should this fail, a sweeper does it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sealTimeout)
+		defer cancel()
 		if err := d.Queue.PutTokens(ctx, id, draft.Job().Urgent, maxTokens); err == nil {
 			_ = d.Ledger.NoteTokens(ctx, id, time.Now())
 		}

@@ -139,6 +139,9 @@ func (s *source) end(dec *jsontext.Decoder) error {
 // is itself, a repeated name is a fault of that field, everything else has a
 // place in the text.
 func (s *source) explain(err error) error {
+	if invalid := (*InvalidError)(nil); errors.As(err, &invalid) {
+		return err
+	}
 	if errors.Is(s.failed, errTooLong) {
 		return fault("document", "is too long: %v", s.failed)
 	}
@@ -172,20 +175,26 @@ type TargetArray struct {
 	packed packed // if it is long
 }
 
-// maxRaw is how many bytes of an array are kept as they are.
-const maxRaw = 1 << 20
+const (
+	maxRaw     = 1 << 20   // bytes of an array that are kept as they are
+	maxElement = 1 << 10   // bytes of one element: a name, with every character escaped, has fewer
+	maxPacked  = 256 << 20 // bytes of a packed array: ten million names have a third of that
+)
 
 // readArray reads the array that comes next.
 func readArray(dec *jsontext.Decoder, s *source, field string) (*TargetArray, error) {
 	a := &TargetArray{field: field, raw: []byte("[")}
 	_, _ = dec.ReadToken() // the bracket, which was peeked
 	var encoder *zstd.Encoder
-	for first := true; dec.PeekKind() != ']'; first = false {
+	for n := 0; dec.PeekKind() != ']'; n++ {
 		value, err := dec.ReadValue()
 		if err != nil {
 			return nil, err
 		}
-		if !first {
+		if len(value) > maxElement {
+			return nil, fault(fmt.Sprintf("%s[%d]", field, n), "is longer than any name")
+		}
+		if n > 0 {
 			a.raw = append(a.raw, ',')
 		}
 		a.raw = append(a.raw, value...)
@@ -202,6 +211,9 @@ func readArray(dec *jsontext.Decoder, s *source, field string) (*TargetArray, er
 			return nil, err
 		}
 		a.raw = a.raw[:0]
+		if len(a.packed.chunks)*packedChunk > maxPacked {
+			return nil, fault(field, "is too long for one document: begin the job without it, and add lists to it")
+		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, err

@@ -109,13 +109,23 @@ func TestReadDocumentTooLong(t *testing.T) {
 	long := strings.Repeat("x", maxRest)
 	for _, text := range []string{
 		`{"msg":{"type":"txt","msg":"` + long + `"}}`,
-		`{"target":["u1","` + long + `"]}`,
 		`{"target":` + manyNames(100_000) + `,"ext":"` + long + `"}`,
 	} {
 		_, err := ReadDocument(strings.NewReader(text))
 		if got := fieldsOf(err); len(got) != 1 || got[0] != "document" {
 			t.Errorf("%.20s...: %.200v", text, err)
 		}
+	}
+}
+
+func TestReadDocumentLongElement(t *testing.T) {
+	text := `{"target_type":"users","target":["u1",%q],"msg":{"type":"txt","msg":"x"}}`
+	if _, err := ReadDocument(strings.NewReader(fmt.Sprintf(text, strings.Repeat("x", maxElement-2)))); err != nil {
+		t.Error(err) // it is for who reads the names to refuse it
+	}
+	_, err := ReadDocument(strings.NewReader(fmt.Sprintf(text, strings.Repeat("x", maxElement))))
+	if got := fieldsOf(err); len(got) != 1 || got[0] != "target[1]" {
+		t.Errorf("%.200v", err)
 	}
 }
 

@@ -85,6 +85,22 @@ func NewStatus(ctx context.Context, g *gate.Gate, job ledger.Job) (Status, error
 	return s, nil
 }
 
+// StatusOfNew is the status of a job that was just made of a document, for whom it
+// cannot be read: what is known of it. Its times are not.
+func StatusOfNew(d Document, done Submitted) Status {
+	s := Status{
+		ID: done.ID, Name: d.Options.Name, State: ledger.StateRunning, TargetType: string(d.Message.TargetType), Priority: ledger.Spec{Urgent: d.Options.Urgent}.Priority(),
+		Total: int64(done.Total), Pending: int64(done.Total), Reasons: map[string]int64{},
+	}
+	switch {
+	case done.Total == 0:
+		s.State = ledger.StateLoading
+	case d.Options.SendAt.After(time.Now()):
+		s.State = ledger.StateScheduled
+	}
+	return s
+}
+
 // known turns an absent time into null.
 func known(t time.Time) *time.Time {
 	if t.IsZero() {
