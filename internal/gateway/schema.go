@@ -13,10 +13,12 @@ type jobDocument struct {
 	From       string      `json:"from,omitempty" minLength:"1" doc:"Sender; the Chat API's default is admin." example:"admin"`
 	Ext        ext         `json:"ext,omitempty" doc:"Extension object."`
 	Options    *jobOptions `json:"options,omitempty"`
-	passedOn
+	PassedOn
 }
 
-type passedOn struct {
+// PassedOn are fields that are the Chat API's alone. It is exported for package huma,
+// which leaves others out.
+type PassedOn struct {
 	SyncDevice       *bool    `json:"sync_device,omitempty" doc:"Passed on to the Chat API."`
 	RouteType        string   `json:"routetype,omitempty" enum:"ROUTE_ONLINE" doc:"Passed on to the Chat API."`
 	ChatroomMsgLevel string   `json:"chatroom_msg_level,omitempty" enum:"high,normal,low" doc:"Passed on to the Chat API."`
@@ -48,7 +50,7 @@ type unifiedCall struct {
 	Msg        message  `json:"msg"`
 	From       string   `json:"from,omitempty" minLength:"1"`
 	Ext        ext      `json:"ext,omitempty"`
-	passedOn
+	PassedOn
 }
 
 type splitCall struct {
@@ -57,5 +59,5 @@ type splitCall struct {
 	Type string   `json:"type" enum:"txt,img,audio,video,loc,cmd,custom,file"`
 	Body ext      `json:"body" doc:"The fields of msg but its type."`
 	Ext  ext      `json:"ext,omitempty"`
-	passedOn
+	PassedOn
 }
