@@ -105,7 +105,7 @@ func (l *loading) run(ctx context.Context) error {
 		return &l.skipped
 	case l.list.Total == 0 && !l.extends:
 		return l.nobody()
-	case l.list.Total == 0: // the last segment stays as it is
+	case l.list.Total == 0 && l.segments == 0: // the last segment stays as it is
 		l.count = 0
 	}
 	for l.count > 0 {
