@@ -119,7 +119,7 @@ func TestDraftsEqualTheirLists(t *testing.T) {
 				rt.Fatalf("piece %d: %+v; want %d added, %d repeated, %d in all", piece, done, len(fresh), duplicates, len(want))
 			}
 		}
-		if err := processes[1].Start(t.Context(), id); len(want) == 0 != errors.Is(err, ledger.ErrEmpty) || len(want) > 0 && err != nil {
+		if err := processes[1].Start(t.Context(), id, int64(len(want))); len(want) == 0 != errors.Is(err, ledger.ErrEmpty) || len(want) > 0 && err != nil {
 			rt.Fatalf("start with %d targets: %v", len(want), err)
 		}
 		if got := r.targetsOf(id); !slices.Equal(got, want) {
@@ -226,14 +226,14 @@ func TestStartedJobsTakeNoMore(t *testing.T) {
 		t.Errorf("no job: %v", err)
 	}
 	r.beginDraft(d, "j")
-	if err := d.Start(t.Context(), "j"); !errors.Is(err, ledger.ErrEmpty) {
+	if err := d.Start(t.Context(), "j", -1); !errors.Is(err, ledger.ErrEmpty) {
 		t.Errorf("no targets: %v", err)
 	}
 	if _, err := r.extend(d, "j", "u1\n", false); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := d.Start(t.Context(), "j"); err != nil {
+		if err := d.Start(t.Context(), "j", -1); err != nil {
 			t.Error(err)
 		}
 	}
@@ -245,7 +245,7 @@ func TestStartedJobsTakeNoMore(t *testing.T) {
 	if _, err := (&Control{Ledger: r.book, Queue: d.Queue}).Cancel(t.Context(), "cancelled"); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Start(t.Context(), "cancelled"); !errors.As(err, &state) {
+	if err := d.Start(t.Context(), "cancelled", -1); !errors.As(err, &state) {
 		t.Errorf("%v", err)
 	}
 }
