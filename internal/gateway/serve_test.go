@@ -170,7 +170,7 @@ func TestResultsByAccept(t *testing.T) {
 		"text/csv; charset=utf-8":               mediaCSV,
 		"text/html, application/json;q=0.9":     mediaNDJSON,
 		"application/x-ndjson":                  mediaNDJSON,
-		"application/x-ndjson, text/csv":        mediaCSV, // the same to the client
+		"application/x-ndjson, text/csv":        mediaNDJSON,
 		"text/csv;q=0.1, application/x-ndjson":  mediaNDJSON,
 		"text/csv;q=0, application/x-ndjson":    mediaNDJSON,
 		"application/x-ndjson;q=0.5, */*;q=0.1": mediaNDJSON,
