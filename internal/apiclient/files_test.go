@@ -139,8 +139,12 @@ func TestUploadRefused(t *testing.T) {
 // Files that cannot be uploaded cost no call.
 func TestUploadSize(t *testing.T) {
 	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if n, err := io.Copy(io.Discard, r.Body); err != nil || n <= MaxFile {
-			t.Errorf("%d bytes came, %v", n, err)
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			return // the file that is cut off gets as far as here, or not
+		}
+		if n <= MaxFile {
+			t.Errorf("%d bytes came", n)
 		}
 		_, _ = io.WriteString(w, fileAnswer("http://h", ""))
 	})
