@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"crier/internal/apiclient"
 )
 
@@ -175,4 +177,47 @@ func TestReadSplitFaults(t *testing.T) {
 			t.Errorf("%s: faults of %q, want %q\n%v", text, got, want, err)
 		}
 	}
+}
+
+// A document is the same, and so is what is wrong with it, in whatever pieces it comes.
+func FuzzReadDocument(f *testing.F) {
+	for _, text := range []string{
+		`{"id":"a","target_type":"users","target":["u1","U2"],"msg":{"type":"txt","msg":"h\u00e9"},"options":{"weight":3}}`,
+		"\ufeff{\n \"target\" : [ \"u1\" , 7 ] , \"msg\" : { } }",
+		`{"to":["u1"],"type":"txt","body":{"msg":"x"},"to":1}`,
+		`{"target":["u1",`, `[]`, `{} {}`, ``,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		read := map[string]func(io.Reader) (Document, error){
+			"job": ReadDocument, "unified": ReadUnified,
+			"split": func(r io.Reader) (Document, error) { return ReadSplit(r, apiclient.Users) },
+		}
+		for name, read := range read {
+			whole, err := read(strings.NewReader(text))
+			again, errAgain := read(iotest.OneByteReader(strings.NewReader(text)))
+			if said, again := places(err), places(errAgain); said != again {
+				t.Fatalf("%s: %v, byte by byte %v", name, err, errAgain)
+			}
+			if err != nil {
+				continue
+			}
+			if diff := cmp.Diff(whole, again, cmp.AllowUnexported(Document{}, TargetArray{}, packed{})); diff != "" {
+				t.Fatalf("%s: %s", name, diff)
+			}
+			if _, err := whole.Canonical(); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+// places is where an error sees faults: how the JSON library words them depends on
+// how much it has read.
+func places(err error) string {
+	if syntax := (*SyntaxError)(nil); errors.As(err, &syntax) {
+		return fmt.Sprintf("line %d, column %d", syntax.Line, syntax.Column)
+	}
+	return strings.Join(fieldsOf(err), " ")
 }
