@@ -3,7 +3,6 @@ package test
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
@@ -29,18 +28,7 @@ const exampleKey = "k3y-of-the-examples"
 // gatewayForExamples serves the installation over HTTP and returns its URL.
 func (w *world) gatewayForExamples() string {
 	w.t.Helper()
-	p := command{program: "enqueue", env: append([]string{"ENQUEUE_API_KEYS=" + exampleKey}, w.vars...)}.
-		start(w.t, "serve", "--listen", "127.0.0.1:0", "--log-format", "json")
-	var line struct{ Msg, URL string }
-	eventually(w.t, "the gateway tells its URL", func() bool {
-		for text := range strings.Lines(p.err.String()) {
-			if json.Unmarshal([]byte(text), &line) == nil && line.Msg == "the gateway serves" {
-				return true
-			}
-		}
-		return false
-	})
-	return line.URL
+	return w.with("ENQUEUE_API_KEYS=" + exampleKey).serve().url
 }
 
 // badLine is a way to the gateway on which everything goes wrong at first: of each
