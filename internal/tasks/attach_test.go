@@ -29,8 +29,8 @@ import (
 // store is where files go: each upload gets another URL.
 type store struct {
 	uploads atomic.Int32
-	names   sync.Map      // file name -> content type
-	gate    chan struct{} // nil, or what uploads wait for
+	names   sync.Map        // file name -> content type
+	gate    *sync.WaitGroup // nil, or uploads that wait for each other
 }
 
 // attachments is a place for files, and how to get at it.
@@ -45,7 +45,8 @@ func (r *rig) attachments() (*Attachments, *store) {
 		}
 		s.names.Store(header.Filename, header.Header.Get("Content-Type"))
 		if s.gate != nil {
-			<-s.gate
+			s.gate.Done()
+			s.gate.Wait()
 		}
 		_, _ = fmt.Fprintf(w, `{"uri":"http://files/o/a/chatfiles","entities":[{"uuid":"%d","share-secret":"key-%d"}]}`, s.uploads.Add(1), s.uploads.Load())
 	}))
@@ -140,8 +141,9 @@ func TestAttachmentIsUploadedOncePerJob(t *testing.T) {
 func TestAttachmentsAtTheSameTime(t *testing.T) {
 	r := newRig(t, nil)
 	a, s := r.attachments()
-	s.gate = make(chan struct{})
 	got := make([]Attachment, 2)
+	s.gate = &sync.WaitGroup{} // neither is in the ledger before both are on their way
+	s.gate.Add(len(got))
 	var both sync.WaitGroup
 	for i := range got {
 		both.Go(func() {
@@ -150,9 +152,6 @@ func TestAttachmentsAtTheSameTime(t *testing.T) {
 				t.Error(err)
 			}
 		})
-	}
-	for range got {
-		s.gate <- struct{}{} // both are on their way: neither was found in the ledger
 	}
 	both.Wait()
 	if got[0] != got[1] || got[0].URL == "" || s.uploads.Load() != 2 {
