@@ -95,7 +95,7 @@ func (g *Gateway) resend(ctx context.Context, in *resendQuery) (*accepted, error
 		return nil, err
 	}
 	done, err := g.submit.Resend(ctx, tasks.Resend{Of: in.ID, Outcomes: wanted, ID: id, Progress: load.progress})
-	return g.answer(ctx, tasks.Document{}, done, err)
+	return g.answer(ctx, done, err)
 }
 
 const (

@@ -91,16 +91,15 @@ func (g *Gateway) create(ctx context.Context, key KeyHeader, read reading) (*acc
 		defer cancel()
 	}
 	if d.Targets == nil {
-		var done tasks.Submitted
-		done.ID, done.Created, err = g.drafts.Begin(ctx, d)
-		return g.answer(ctx, d, done, err)
+		done, err := g.drafts.Begin(ctx, d)
+		return g.answer(ctx, done, err)
 	}
 	done, err := g.submit.Submit(ctx, tasks.Submission{Document: d, Progress: load.progress})
-	return g.answer(ctx, d, done, err)
+	return g.answer(ctx, done, err)
 }
 
-// answer tells of a job that was made, or was there, as a document has it.
-func (g *Gateway) answer(ctx context.Context, d tasks.Document, done tasks.Submitted, err error) (*accepted, error) {
+// answer tells of a job that was made, or was there.
+func (g *Gateway) answer(ctx context.Context, done tasks.Submitted, err error) (*accepted, error) {
 	if errors.Is(err, tasks.ErrNotKnown) {
 		p := problemOf(err)
 		p.Job = done.ID
@@ -116,11 +115,12 @@ func (g *Gateway) answer(ctx context.Context, d tasks.Document, done tasks.Submi
 	// The job is there, whether its status can be read or not, and so is the client.
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
 	defer cancel()
-	if a.Body, err = tasks.ReadStatus(reading, g.Ledger, g.Gate, done.ID); err != nil {
+	a.Body, err = tasks.ReadStatus(reading, g.Ledger, g.Gate, done.ID)
+	if err != nil && done.Created {
 		g.Log.Warn("the status of a job that was taken cannot be read", "job", done.ID, "error", err)
-		a.Body = tasks.StatusOfNew(d, done)
+		a.Body, err = tasks.StatusOfNew(done), nil
 	}
-	return a, nil
+	return a, err
 }
 
 // statusTimeout is how long the status of a new job is worth waiting for.

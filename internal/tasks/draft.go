@@ -48,19 +48,19 @@ func NewDrafts(s *Submitter) *Drafts {
 
 // Begin makes a job that is loading, of a document without targets. Its errors are
 // those of Submit.
-func (d *Drafts) Begin(ctx context.Context, doc Document) (id string, created bool, err error) {
+func (d *Drafts) Begin(ctx context.Context, doc Document) (Submitted, error) {
 	if err := d.Check(ctx, Submission{Document: doc, Names: nobodyYet{}}); err != nil {
-		return "", false, err
+		return Submitted{}, err
 	}
 	spec, err := doc.spec()
 	if err != nil {
-		return "", false, err
+		return Submitted{}, err
 	}
-	created, err = d.Ledger.Begin(ctx, spec)
+	created, err := d.Ledger.Begin(ctx, spec)
 	if err != nil && !errors.Is(err, ledger.ErrConflict) && !redis.IsOOMError(err) {
 		err = fmt.Errorf("%w whether job %s was stored: %w", ErrNotKnown, spec.ID, err)
 	}
-	return spec.ID, created, err
+	return Submitted{ID: spec.ID, Created: created, Document: doc}, err
 }
 
 // nobodyYet is the list of a job that is loading.

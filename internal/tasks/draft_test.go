@@ -27,8 +27,8 @@ func (r *rig) beginDraft(d *Drafts, id string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if made, created, err := d.Begin(r.t.Context(), doc); made != id || !created || err != nil {
-		r.t.Fatalf("%q, %v, %v", made, created, err)
+	if done, err := d.Begin(r.t.Context(), doc); done.ID != id || !done.Created || err != nil {
+		r.t.Fatalf("%+v, %v", done, err)
 	}
 }
 

@@ -85,11 +85,13 @@ func NewStatus(ctx context.Context, g *gate.Gate, job ledger.Job) (Status, error
 	return s, nil
 }
 
-// StatusOfNew is the status of a job that was just made of a document, for whom it
-// cannot be read: what is known of it. Its times are not.
-func StatusOfNew(d Document, done Submitted) Status {
+// StatusOfNew is the status of a job that was just made, where it cannot be read:
+// what is known of it. Its times are not.
+func StatusOfNew(done Submitted) Status {
+	d := done.Document
 	s := Status{
-		ID: done.ID, Name: d.Options.Name, State: ledger.StateRunning, TargetType: string(d.Message.TargetType), Priority: ledger.Spec{Urgent: d.Options.Urgent}.Priority(),
+		ID: done.ID, Name: d.Options.Name, State: ledger.StateRunning,
+		TargetType: string(d.Message.TargetType), Priority: ledger.Spec{Urgent: d.Options.Urgent}.Priority(),
 		Total: int64(done.Total), Pending: int64(done.Total), Reasons: map[string]int64{},
 	}
 	switch {

@@ -55,8 +55,9 @@ type Submission struct {
 
 // Submitted is what became of a submission.
 type Submitted struct {
-	ID      string
-	Created bool // false: a job with this id and content was there already
+	ID       string
+	Created  bool // false: a job with this id and content was there already
+	Document Document
 	List
 }
 
@@ -97,7 +98,7 @@ func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, erro
 			_ = s.Ledger.NoteTokens(sealing, spec.ID, time.Now())
 		}
 	}
-	return Submitted{ID: spec.ID, Created: created, List: l.list}, nil
+	return Submitted{ID: spec.ID, Created: created, Document: sub.Document, List: l.list}, nil
 }
 
 // Check validates a submission as Submit does, but for the names, which are not
