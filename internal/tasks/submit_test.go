@@ -15,7 +15,7 @@ import (
 func TestSubmitIsIdempotent(t *testing.T) {
 	r := newRig(t, nil)
 	document := `{"id":"j1","target":["u1","U2","u1"],` + hello + `}`
-	if done := r.submit(document, nil); done != (Submitted{ID: "j1", Created: true, List: List{Total: 2, Duplicates: 1}}) {
+	if done := r.submit(document, nil); done.ID != "j1" || !done.Created || done.List != (List{Total: 2, Duplicates: 1}) {
 		t.Errorf("first: %+v", done)
 	}
 	if done := r.submit(strings.Replace(document, `"U2"`, `"u2"`, 1), nil); done.Created || done.ID != "j1" {
