@@ -59,7 +59,7 @@ type operation struct {
 	slow    bool                      // it takes as long as a list is
 	lenient bool                      // towards parameters that are not known here
 	answers map[string]*huma.Response // beside the one that the handler's type tells
-	errors  []int                     // beside 401 and 500
+	errors  []int                     // beside 401, 422 and 500
 	tell    func(*Problem)            // words a problem, nil = as it is
 }
 
@@ -76,7 +76,7 @@ func register[I, O any](g *Gateway, o operation, handle func(context.Context, *I
 		op.Responses[code] = answer
 	}
 	schema := g.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
-	for _, code := range append(o.errors, http.StatusUnauthorized, http.StatusInternalServerError) {
+	for _, code := range append(o.errors, http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusInternalServerError) {
 		op.Responses[strconv.Itoa(code)] = &huma.Response{
 			Description: http.StatusText(code), Content: map[string]*huma.MediaType{"application/problem+json": {Schema: schema}},
 		}

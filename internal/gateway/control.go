@@ -3,7 +3,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -129,7 +128,7 @@ func (g *Gateway) results(ctx context.Context, in *resultsQuery) (*huma.StreamRe
 		c.SetHeader("Content-Type", media+"; charset=utf-8")
 		err := tasks.WriteResults(ctx, g.Ledger, in.ID, wanted, format, c.BodyWriter())
 		if err != nil {
-			if ctx.Err() == nil && !errors.Is(err, http.ErrHandlerTimeout) {
+			if ctx.Err() == nil {
 				g.Log.Warn("results broke off", "job", in.ID, "error", err)
 			}
 			panic(http.ErrAbortHandler) // the client must not take what it has for the whole

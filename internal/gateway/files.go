@@ -100,9 +100,12 @@ func (l *load) readFile(name string) (up apiclient.Upload, err error) {
 		up.Name = "file"
 	}
 	content, err := io.ReadAll(io.LimitReader(from, apiclient.MaxFile+1))
+	var bound *Problem
 	switch {
+	case errors.As(err, &bound):
+		return up, bound
 	case err != nil:
-		return up, err
+		return up, &bodyError{err} // a form may end too early by itself
 	case len(content) > apiclient.MaxFile:
 		return up, problem(http.StatusRequestEntityTooLarge, "the file has more than %d bytes", apiclient.MaxFile)
 	case len(content) == 0:

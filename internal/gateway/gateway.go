@@ -39,8 +39,8 @@ type Config struct {
 	// others wait.
 	Middling, Large, LargeList int
 
-	// IdleTimeout is how long a client may be silent within a request, and how long
-	// it may take for what is not a list.
+	// IdleTimeout is within which a client must send enough of a request, or take
+	// something of an answer.
 	IdleTimeout time.Duration
 
 	Pressure PressureConfig

@@ -126,7 +126,7 @@ func aboutRequest(err error) *Problem {
 		return problem(http.StatusRequestEntityTooLarge, "the request has more than %d bytes", tooLarge.Limit)
 	case errors.As(err, &broken) && errors.Is(err, os.ErrDeadlineExceeded):
 		return problem(http.StatusRequestTimeout, "the request did not come in time; nothing was stored")
-	case errors.As(err, &broken), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.As(err, &broken), errors.As(err, &list) && errors.Is(err, io.ErrUnexpectedEOF): // gzip data without an end
 		return problem(http.StatusBadRequest, "the request broke off, nothing was stored: %v", err)
 	case errors.As(err, &list):
 		return problem(http.StatusUnprocessableEntity, "the list cannot be read, nothing was stored: %v", err)
@@ -205,7 +205,7 @@ func aboutRedis(err error) *Problem {
 	switch {
 	case redis.IsOOMError(err):
 		return problem(http.StatusServiceUnavailable, "Redis is full, nothing was stored").again(later)
-	case errors.As(err, &said), errors.As(err, &network), errors.Is(err, io.EOF),
+	case errors.As(err, &said), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, net.ErrClosed):
 		what := "repeat the request: if it was carried out after all, that changes nothing"
 		if nothing := (*untouched)(nil); errors.As(err, &nothing) {

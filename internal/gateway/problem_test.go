@@ -72,6 +72,7 @@ func TestProblemOf(t *testing.T) {
 		"Redis is a copy": {err: redisError("READONLY You can't write against a read only replica."), status: 503, again: "10"},
 		"Redis is away":   {err: &untouched{unexpected}, status: 503, again: "10", say: "nothing was stored"},
 		"Redis went away": {err: unexpected, status: 503, again: "10", say: "repeat the request"},
+		"Redis broke off": {err: io.ErrUnexpectedEOF, status: 503, again: "10", say: "repeat the request"},
 		"Redis has gone":  {err: io.EOF, status: 503, again: "10"},
 		"Redis is slow":   {err: context.DeadlineExceeded, status: 503, again: "10"},
 		"busy client":     {err: redis.ErrPoolTimeout, status: 503, again: "10"},
