@@ -35,7 +35,13 @@ for name in CHAT_URL CHAT_ORG CHAT_APP CHAT_CLIENT_ID CHAT_CLIENT_SECRET_FILE; d
   eval "value=\${$name:-}"
   if [ -n "$value" ]; then given="$given $name"; else missing="$missing $name"; fi
 done
-if wget -q -T 3 -O /dev/null "${CHATSIM_URL:-http://chatsim:8090}/_sim/stats"; then sandbox=yes; else sandbox=no; fi 2>/dev/null
+found=0
+timeout 3 wget -q -O /dev/null "${CHATSIM_URL:-http://chatsim:8090}/_sim/stats" 2>/dev/null || found=$?
+case $found in
+  0) sandbox=yes ;;
+  12[67] | 139) refuse 'the image of this service has no wget that works' ;;
+  *) sandbox=no ;;
+esac
 
 case $sandbox:${given:+some}:${missing:+some} in
   no:some:) echo "crier: the workers send to $CHAT_ORG/$CHAT_APP at $CHAT_URL" ;;
