@@ -49,5 +49,5 @@ case $sandbox:${given:+some}:${missing:+some} in
   no:*) refuse "missing settings:$missing" ;;
   yes::*) echo 'crier: a trial: the workers send to the simulator' ;;
   yes:*) refuse "the simulator runs, but these settings are for a real app:$given." \
-    'To send, end the trial first: docker compose --profile sandbox down --volumes; to try, take them away' ;;
+    'To send, end the simulator: docker compose rm --stop --force chatsim; to try, take them away' ;;
 esac
