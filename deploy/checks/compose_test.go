@@ -43,6 +43,14 @@ func stack(t *testing.T, env []string, profiles ...string) *types.Project {
 	return project
 }
 
+// told is the value of a variable in the containers of a service; "" = none.
+func told(s types.ServiceConfig, variable string) string {
+	if value := s.Environment[variable]; value != nil {
+		return *value
+	}
+	return ""
+}
+
 func TestTheProfileAddsTheSimulatorAlone(t *testing.T) {
 	want := []string{"gateway", "grafana", oneShot, "prometheus", "redis", "worker"}
 	for _, env := range [][]string{nil, realApp} {
@@ -74,10 +82,11 @@ func TestServicesAreConfined(t *testing.T) {
 			need(slices.Equal(s.SecurityOpt, []string{"no-new-privileges=true"}), "it can get privileges")
 			need(s.ContainerName == "", "there can be one of it only")
 			need(s.Logging != nil && s.Logging.Options["max-size"] != "" && s.Logging.Options["max-file"] != "", "its log grows without end")
-			if need(s.Deploy != nil && s.Deploy.Resources.Limits != nil, "it has no limits"); s.Deploy != nil && s.Deploy.Resources.Limits != nil {
-				limits := s.Deploy.Resources.Limits
-				need(limits.NanoCPUs > 0 && limits.MemoryBytes > 0 && limits.Pids > 0, "it lacks a limit of CPU, memory or processes")
+			if s.Deploy == nil || s.Deploy.Resources.Limits == nil {
+				t.Fatal("it has no limits")
 			}
+			limits := s.Deploy.Resources.Limits
+			need(limits.NanoCPUs > 0 && limits.MemoryBytes > 0 && limits.Pids > 0, "it lacks a limit of CPU, memory or processes")
 			for _, port := range s.Ports {
 				need(port.HostIP == "127.0.0.1", "others can reach its port "+port.Published)
 			}
@@ -96,7 +105,7 @@ func TestServicesAreConfined(t *testing.T) {
 func TestTheEndIsWaitedFor(t *testing.T) {
 	services := stack(t, nil).Services
 	for _, name := range []string{"worker", "gateway"} {
-		shutdown, err := time.ParseDuration(*services[name].Environment["SHUTDOWN_TIMEOUT"])
+		shutdown, err := time.ParseDuration(told(services[name], "SHUTDOWN_TIMEOUT"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,16 +253,15 @@ func TestWhereMessagesGo(t *testing.T) {
 			if env == nil {
 				value = ""
 			}
-			if got := project.Services[oneShot].Environment[name]; got == nil || *got != value {
-				t.Errorf("init is told %s=%v, not %q", name, got, value)
+			if got := told(project.Services[oneShot], name); got != value {
+				t.Errorf("init is told %s=%s, not %q", name, got, value)
 			}
 			if name == "CHAT_CLIENT_SECRET_FILE" {
 				continue // the containers' own, of the secret
 			}
 			for _, service := range []string{"worker", "gateway"} {
-				got := project.Services[service].Environment[name]
-				if got == nil || *got == "" || env != nil && *got != value {
-					t.Errorf("%s with %v is told %s=%v", service, env, name, got)
+				if got := told(project.Services[service], name); got == "" || env != nil && got != value {
+					t.Errorf("%s with %v is told %s=%s", service, env, name, got)
 				}
 			}
 		}
@@ -263,7 +271,7 @@ func TestWhereMessagesGo(t *testing.T) {
 			}
 		}
 	}
-	if got := *stack(t, nil).Services["worker"].Environment["CHAT_URL"]; got != "http://chatsim:8090" {
+	if got := told(stack(t, nil).Services["worker"], "CHAT_URL"); got != "http://chatsim:8090" {
 		t.Errorf("a trial sends to %s", got)
 	}
 }
@@ -272,7 +280,7 @@ func TestWhereMessagesGo(t *testing.T) {
 // from other containers.
 func portOf(t *testing.T, s types.ServiceConfig, variable string) int {
 	t.Helper()
-	host, port, err := net.SplitHostPort(*s.Environment[variable])
+	host, port, err := net.SplitHostPort(told(s, variable))
 	if err != nil || host != "0.0.0.0" {
 		t.Fatalf("%s: %s: host %s, %v", s.Name, variable, host, err)
 	}
