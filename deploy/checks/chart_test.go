@@ -52,7 +52,7 @@ func TestChart(t *testing.T) {
 		"without what can be left out": {
 			values: "minimal",
 			set: "gateway.preStopSleep=0,gateway.podDisruptionBudget.enabled=false,worker.podDisruptionBudget.enabled=false," +
-				"worker.resources.requests.memory=null,gateway.topologyKeys={},worker.replicas=0",
+				"worker.resources.requests.memory=null,worker.replicas=0",
 			want: []string{"Deployment/x-crier-gateway", "Deployment/x-crier-worker", "Service/x-crier-gateway", "Service/x-crier-worker", "ServiceAccount/x-crier"},
 		},
 	} {

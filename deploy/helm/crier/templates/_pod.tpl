@@ -24,7 +24,7 @@
 
 {{- /* Variables of every container. .values = those of the component */ -}}
 {{- define "crier.env" -}}
-{{- with (.values.resources.requests | default dict).memory }}
+{{- if dig "requests" "memory" "" .values.resources }}
 - name: GOMEMLIMIT
   valueFrom: {resourceFieldRef: {resource: requests.memory}}
 {{- end }}
