@@ -1,4 +1,4 @@
-package checks
+package chart
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	chartDir       = "../helm/crier"
+	chartDir       = "../../helm/crier"
 	chartRelease   = "x"
 	chartNamespace = "mail"
 )
@@ -36,7 +36,7 @@ type rendered struct {
 	notes   string
 }
 
-// render renders the chart with a file of testdata/chart ("" = nothing but the
+// render renders the chart with a file of testdata/values ("" = nothing but the
 // chart's own values) and changes to it, as for helm --set.
 func render(t *testing.T, values, set string) *rendered {
 	t.Helper()
@@ -50,7 +50,7 @@ func render(t *testing.T, values, set string) *rendered {
 func renderChart(values, set string) (*rendered, error) {
 	given := map[string]any{}
 	if values != "" {
-		text, err := os.ReadFile("testdata/chart/" + values + ".yaml")
+		text, err := os.ReadFile("testdata/values/" + values + ".yaml")
 		if err != nil {
 			return nil, err
 		}
