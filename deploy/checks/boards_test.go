@@ -196,9 +196,11 @@ func TestPanelsDoNotOverlap(t *testing.T) {
 
 // query is one expression that somebody will look at.
 type query struct {
-	where  string // for messages
-	expr   string // with variables put in
-	labels []string
+	where   string   // for messages
+	expr    string   // with variables put in
+	labels  []string // that its legend names
+	alert   bool     // an alert's, which gives nothing in good times
+	records string   // name of the series that a rule makes of it
 }
 
 // tileWords are the labels that a legend names.
