@@ -132,11 +132,11 @@ func (f *fleet) shows(q query) error {
 	if err != nil {
 		return err
 	}
-	value, warnings, err := f.prometheus.QueryRange(f.t.Context(), q.expr, prometheus.Range{Start: f.began, End: time.Now(), Step: time.Second})
-	if err != nil || len(warnings) > 0 {
-		return fmt.Errorf("%w, warnings %v", err, warnings)
+	value, err := clean(f.prometheus.QueryRange(f.t.Context(), q.expr, prometheus.Range{Start: f.began, End: time.Now(), Step: time.Second}))
+	if err != nil {
+		return err
 	}
-	series := value.(model.Matrix)
+	series, _ := value.(model.Matrix) // else there is nothing in it
 	number := false
 	for _, one := range series {
 		for _, label := range q.labels {
@@ -156,12 +156,9 @@ func (f *fleet) shows(q query) error {
 
 // instant asks for values now.
 func (f *fleet) instant(expr string) (model.Vector, error) {
-	value, warnings, err := f.prometheus.Query(f.t.Context(), expr, time.Now())
+	value, err := clean(f.prometheus.Query(f.t.Context(), expr, time.Now()))
 	if err != nil {
 		return nil, err
-	}
-	if len(warnings) > 0 {
-		return nil, fmt.Errorf("warnings: %v", warnings)
 	}
 	switch v := value.(type) {
 	case model.Vector:
@@ -170,6 +167,14 @@ func (f *fleet) instant(expr string) (model.Vector, error) {
 		return model.Vector{{Value: v.Value}}, nil
 	}
 	return nil, fmt.Errorf("an answer of type %v", value.Type())
+}
+
+// clean is an answer that nothing is said against.
+func clean(value model.Value, warnings prometheus.Warnings, infos prometheus.Infos, err error) (model.Value, error) {
+	if err == nil && len(warnings)+len(infos) > 0 {
+		err = fmt.Errorf("warnings %q %q", warnings, infos)
+	}
+	return value, err
 }
 
 // rules are the expressions of all alerts and recorded series, which Prometheus
@@ -182,7 +187,7 @@ func (f *fleet) rules() (all []query) {
 	var found prometheus.RulesResult
 	f.eventually("all rules are evaluated", warmUp, func() bool {
 		var err error
-		if found, err = f.prometheus.Rules(f.t.Context()); err != nil {
+		if found, err = f.prometheus.Rules(f.t.Context(), nil); err != nil {
 			f.t.Fatal(err)
 		}
 		all = nil
