@@ -62,7 +62,7 @@ func TestPrometheusAnswersWhatIsAsked(t *testing.T) {
 	t.Logf("%d expressions", len(pending))
 	f.answersAll(pending)
 	f.tells(map[string]float64{
-		"Workers": 2, "Redis": 1, "Flowing?": 2, "Late jobs": 1, "Processes": 3, "Persistence": 1, "Versions": 1,
+		"Workers": 2, "Redis": 1, "Flowing?": 2, "Processes": 3, "Persistence": 1, "Versions": 1,
 		`max(crier_jobs{state="paused"})`: 1, `max(crier_jobs{state="scheduled"})`: 1, `max(crier_jobs{state="loading"})`: 1,
 	})
 
