@@ -3,7 +3,6 @@ package test
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -146,29 +145,4 @@ func isMaster(t *testing.T, client redis.UniversalClient) bool {
 	t.Helper()
 	info, err := client.Info(t.Context(), "replication").Result()
 	return err == nil && strings.Contains(info, "role:master")
-}
-
-// A master is killed in the middle of a campaign: sentinels make its replica the
-// master, and the same worker goes on.
-func TestSentinelsFailOver(t *testing.T) {
-	t.Parallel()
-	s := redistest.StartReplicated(t)
-	w := pacedWorld(t, s)
-	worker := w.worker()
-	list := names(20_000)
-	id := w.send("--targets", listFile(t, list...), "--text", "hello")
-	w.atWork(200)
-	pid := worker.cmd.Process.Pid
-	last := w.send("--target", "last", "--text", "hello")
-	s.Masters[0].Kill()
-	began := time.Now()
-	w.repeat("--id", "late", "--target", "late", "--text", "hello", "--priority", "urgent")
-	t.Logf("a job was taken %v after the master died", time.Since(began).Round(time.Millisecond))
-	w.checkNobodyLost("late", chatsim.Users, []string{"late"}, 0)
-	w.checkNobodyLost(last, chatsim.Users, []string{"last"}, 0)
-	w.checkNobodyLost(id, chatsim.Users, list, lostInAFailover)
-	if err := syscall.Kill(pid, 0); err != nil {
-		t.Errorf("the worker is gone: %v", err)
-	}
-	w.stop(worker)
 }

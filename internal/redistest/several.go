@@ -58,9 +58,18 @@ func (s *Server) StartReplica(opts ...Option) *Server {
 	if err != nil {
 		s.t.Fatalf("redistest: %v", err)
 	}
+	s.syncAtOnce()
 	replica := StartReal(s.t, append([]Option{With("replicaof", host, port)}, opts...)...)
 	replica.awaitLink()
 	return replica
+}
+
+// syncAtOnce lets a replica begin without waiting for others.
+func (s *Server) syncAtOnce() {
+	s.t.Helper()
+	if err := s.Client().ConfigSet(s.t.Context(), "repl-diskless-sync-delay", "0").Err(); err != nil {
+		s.t.Fatalf("redistest: %v", err)
+	}
 }
 
 func (s *Server) awaitLink() {
@@ -97,6 +106,7 @@ func StartCluster(t testing.TB, masters int, replica bool, opts ...Option) *Seve
 	}
 	c.await("all know each other", "cluster_known_nodes:"+strconv.Itoa(len(c.nodes)))
 	if replica {
+		c.nodes[0].syncAtOnce()
 		first, err := c.clients[0].ClusterMyID(t.Context()).Result()
 		c.must(err)
 		c.must(c.clients[masters].ClusterReplicate(t.Context(), first).Err())
