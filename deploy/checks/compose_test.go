@@ -133,7 +133,7 @@ func TestRedisKeepsWhatItIsGiven(t *testing.T) {
 	if !slices.ContainsFunc(redis.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Type == "volume" && v.Target == "/data" }) {
 		t.Error("/data is no volume")
 	}
-	if len(redis.Ports) != 0 || len(redis.Networks) != 1 || !bool(stack(t, nil).Networks["store"].Internal) {
+	if len(redis.Ports) != 0 || len(redis.Networks) != 1 || !stack(t, nil).Networks["store"].Internal {
 		t.Error("others than workers and gateway can reach it")
 	}
 }
@@ -224,7 +224,7 @@ func settingsOf(t *testing.T, files ...string) []string {
 func TestEverySettingCanBeMade(t *testing.T) {
 	common := []string{"internal/settings/chat.go", "internal/settings/log.go", "internal/settings/settings.go"}
 	elsewhere := []string{ // what the stack decides itself
-		"CHAT_TOKEN", "CHAT_TOKEN_FILE", "CHAT_CLIENT_SECRET", "REDIS_URL_FILE", "LOG_FORMAT",
+		"CHAT_TOKEN", "CHAT_TOKEN_FILE", "CHAT_CLIENT_SECRET", "REDIS_URL_FILE", "LOG_FORMAT", "PPROF",
 		"ENQUEUE_API_KEYS", "ENQUEUE_TLS_CERT", "ENQUEUE_TLS_KEY",
 	}
 	services := stack(t, nil, "sandbox").Services

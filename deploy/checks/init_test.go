@@ -14,7 +14,7 @@ import (
 func runInit(t *testing.T, keys, wget string, env []string, args ...string) (string, bool) {
 	t.Helper()
 	bin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bin, "wget"), []byte("#!/bin/sh\nexit "+wget+"\n"), 0o755); err != nil { //nolint:gosec // G306: it is a program
+	if err := os.WriteFile(filepath.Join(bin, "wget"), []byte("#!/bin/sh\nexit "+wget+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), "sh", append([]string{filepath.Join(repository, "deploy/compose/init.sh")}, args...)...)
