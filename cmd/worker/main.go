@@ -80,12 +80,14 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 
 	health := &health{conn: conn, draining: ctx}
 	if c.adminAddr != "" {
-		admin, err := startAdmin(c.adminAddr, registry, health)
+		admin, err := startAdmin(adminConfig{
+			addr: c.adminAddr, namespace: c.tasks.Namespace, profiles: c.profiles,
+			registry: registry, redis: conn.Client, health: health, log: log,
+		})
 		if err != nil {
 			return &usageError{"ADMIN_ADDR", err}
 		}
 		defer admin.stop()
-		log.Info("admin server listens", "addr", admin.addr)
 	}
 	facts, err := awaitRedis(ctx, conn, log)
 	if err != nil || ctx.Err() != nil {
@@ -104,10 +106,10 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if err := prepare(ctx, w, log); err != nil || ctx.Err() != nil {
+	if err := prepare(ctx, w, health, log); err != nil || ctx.Err() != nil {
 		return err
 	}
-	health.ready.Store(true)
+	health.working.Store(&working{gate: gates, unheard: w.Unheard})
 	chat.begin(ctx, gates)
 	return w.Run(ctx)
 }
@@ -142,7 +144,7 @@ func awaitRedis(ctx context.Context, conn *redisconn.Conn, log *slog.Logger) (re
 }
 
 // prepare repeats Worker.Prepare until Redis has answered it.
-func prepare(ctx context.Context, w *tasks.Worker, log *slog.Logger) error {
+func prepare(ctx context.Context, w *tasks.Worker, h *health, log *slog.Logger) error {
 	for {
 		err := w.Prepare(ctx)
 		if errors.Is(err, tasks.ErrForeign) {
@@ -151,6 +153,7 @@ func prepare(ctx context.Context, w *tasks.Worker, log *slog.Logger) error {
 		if err == nil || ctx.Err() != nil {
 			return nil //nolint:nilerr // as in awaitRedis
 		}
+		h.stuck.Store(&err)
 		log.Warn("the worker cannot prepare", "error", err)
 		pause(ctx, time.Second)
 	}

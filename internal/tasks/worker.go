@@ -85,6 +85,7 @@ type Worker struct {
 	passes   map[apiclient.TargetType]*atomic.Pointer[time.Time]
 
 	present presences // slots at work
+	unheard atomic.Pointer[error]
 }
 
 // ErrForeign says that a namespace belongs to another app.
@@ -216,7 +217,9 @@ func (w *Worker) beat() {
 	defer tick.Stop()
 	for {
 		ctx, cancel := context.WithTimeout(w.recording, beatEvery*9/10)
-		if _, err := w.ledger.Beat(ctx); err != nil && w.recording.Err() == nil {
+		_, err := w.ledger.Beat(ctx)
+		w.unheard.Store(&err)
+		if err != nil && w.recording.Err() == nil {
 			w.log.Warn("Redis does not hear that this worker is alive", "error", err)
 		}
 		cancel()
@@ -226,6 +229,15 @@ func (w *Worker) beat() {
 		case <-tick.C:
 		}
 	}
+}
+
+// Unheard returns why Redis takes no more of what this worker writes, since so
+// long that others may have taken over its work; nil while it does.
+func (w *Worker) Unheard() error {
+	if err := w.unheard.Load(); err != nil && !w.ledger.Leased() {
+		return *err
+	}
+	return nil
 }
 
 // seldom lets one of many through in ten seconds.
