@@ -22,19 +22,18 @@ type Progress struct {
 	TokensAt time.Time
 }
 
-// Active reads the progress of all jobs that have not ended, the oldest first,
-// and forgets those that have.
-func (l *Ledger) Active(ctx context.Context) ([]Progress, error) {
+// Active reads the progress of all jobs that have not ended, the oldest first.
+// Those that have it forgets, and returns the ids of those that nobody else has
+// forgotten before: see Ended.
+func (l *Ledger) Active(ctx context.Context) (active []Progress, ended []string, err error) {
 	entries, err := l.client.ZRangeWithScores(ctx, l.activeKey(), 0, -1).Result()
 	if err != nil {
-		return nil, wrap("active jobs", err)
+		return nil, nil, wrap("active jobs", err)
 	}
 	reads, tokens, err := l.readProgress(ctx, entries)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var active []Progress
-	var ended []string
 	var gone []any
 	for i, e := range entries {
 		id := e.Member.(string)
@@ -55,7 +54,8 @@ func (l *Ledger) Active(ctx context.Context) ([]Progress, error) {
 	// What is left of tokens is of jobs that ended before they were noted, or
 	// of new ones, for which more will be put on the queue: spare ones do no harm.
 	strays := slices.Collect(maps.Keys(tokens))
-	return active, errors.Join(l.forget(ctx, ended, strays), l.drop(ctx, l.activeKey(), gone))
+	ended, err = l.forget(ctx, ended, strays)
+	return active, ended, errors.Join(err, l.drop(ctx, l.activeKey(), gone))
 }
 
 // sealGrace is how long an index entry may stand without its job: it is
@@ -103,21 +103,28 @@ func (r progressRead) progress(id, tokensAt string) Progress {
 	return p
 }
 
-// forget drops ended jobs, and notes of tokens, from what is looked at every second.
-func (l *Ledger) forget(ctx context.Context, ended, tokens []string) error {
+// forget drops ended jobs, and notes of tokens, from what is looked at every
+// second. It returns those of the jobs that stood there still.
+func (l *Ledger) forget(ctx context.Context, ended, tokens []string) (first []string, err error) {
 	if len(ended)+len(tokens) == 0 {
-		return nil
+		return nil, nil
 	}
-	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, id := range ended {
-			p.ZRem(ctx, l.activeKey(), id)
+	removed := make([]*redis.IntCmd, len(ended))
+	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ended {
+			removed[i] = p.ZRem(ctx, l.activeKey(), id)
 		}
 		if len(tokens) > 0 {
 			p.HDel(ctx, l.tokensKey(), tokens...)
 		}
 		return nil
 	})
-	return wrap("active jobs", err)
+	for i, id := range ended {
+		if removed[i].Val() == 1 {
+			first = append(first, id)
+		}
+	}
+	return first, wrap("active jobs", err)
 }
 
 // drop removes entries of an index whose jobs are gone: pairs of id and score.
@@ -128,9 +135,11 @@ func (l *Ledger) drop(ctx context.Context, index string, gone []any) error {
 	return wrap("drop", dropScript.Run(ctx, l.client, []string{index}, gone...).Err())
 }
 
-// Ended tells the index that a job has ended, before the sweeper finds out.
-func (l *Ledger) Ended(ctx context.Context, id string) error {
-	return l.forget(ctx, []string{id}, []string{id})
+// Ended tells the index that a job has ended, before the sweeper finds out. Of
+// all that find it ended, here or in Active, one is the first.
+func (l *Ledger) Ended(ctx context.Context, id string) (first bool, err error) {
+	ids, err := l.forget(ctx, []string{id}, []string{id})
+	return len(ids) == 1, err
 }
 
 // Progress reads the progress of one job. ErrNotFound where there is none.
