@@ -49,6 +49,7 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 	if err := faults.Err(); err != nil {
 		return &usageError{err}
 	}
+	settings.TakeOver(log)
 	redisconn.SetLogger(log)
 	files, err := c.files(a, log)
 	if err != nil {

@@ -46,6 +46,7 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		fmt.Fprintf(stderr, "worker: nothing was started:\n%v\n", err)
 		return settings.ExitUsage
 	}
+	settings.TakeOver(log)
 	if err := work(ctx, c, log); err != nil {
 		log.Error("the worker ends", "error", err)
 		var usage *usageError

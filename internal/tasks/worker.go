@@ -163,7 +163,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.log.Info("working", "owner", w.ledger.Owner(), "concurrency", w.cfg.Concurrency, "urgent_concurrency", w.cfg.UrgentConcurrency)
 
 	<-ctx.Done()
-	w.log.Info("stopping: no new calls, those in flight finish", "timeout", w.cfg.ShutdownTimeout.String())
+	w.log.Info("stopping: no new calls, those in flight finish", "within", w.cfg.ShutdownTimeout.String())
 	w.stop(&slots, servers)
 	agents.Wait()
 	return nil
