@@ -20,16 +20,15 @@ import (
 // a ping and a look at each target type's holds.
 type health struct {
 	conn     *redisconn.Conn
-	draining context.Context         // ended: no new work is taken
-	stuck    atomic.Pointer[error]   // why a start was not possible so far
-	working  atomic.Pointer[working] // nil = not all parts have started yet
+	gate     *gate.Gate
+	draining context.Context              // ended: no new work is taken
+	stuck    atomic.Pointer[error]        // why a start was not possible so far
+	unheard  atomic.Pointer[func() error] // see tasks.Worker; nil = not all parts have started yet
 }
 
-// working is what tells how a worker that has started is doing.
-type working struct {
-	gate    *gate.Gate
-	unheard func() error // why Redis does not take what this worker writes; nil = it does
-}
+// startedWith notes that all parts have started, and how to ask whether Redis
+// takes what the worker writes.
+func (h *health) startedWith(unheard func() error) { h.unheard.Store(&unheard) }
 
 // ServeHTTP answers 200 or 503, with the reason.
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -47,12 +46,12 @@ func (h *health) problem(ctx context.Context) string {
 	if h.draining.Err() != nil {
 		return "draining: no new work is taken"
 	}
-	working := h.working.Load()
+	unheard := h.unheard.Load()
 	err := h.conn.Client.Ping(ctx).Err()
 	if err == nil { // a replica answers, and takes nothing
 		switch stuck := h.stuck.Load(); {
-		case working != nil:
-			err = working.unheard()
+		case unheard != nil:
+			err = (*unheard)()
 		case stuck != nil:
 			err = *stuck
 		}
@@ -63,7 +62,7 @@ func (h *health) problem(ctx context.Context) string {
 		return fmt.Sprintf("Redis at %s refuses: %v", h.conn.Addr(), err)
 	case err != nil:
 		return fmt.Sprintf("Redis at %s cannot be reached: %v", h.conn.Addr(), err)
-	case working == nil:
+	case unheard == nil:
 		return "starting: Redis answers, the worker gets ready"
 	}
 	return ""
@@ -74,7 +73,7 @@ func (h *health) problem(ctx context.Context) string {
 func (h *health) holds(ctx context.Context) string {
 	var text strings.Builder
 	for _, t := range apiclient.TargetTypes() {
-		block, err := h.working.Load().gate.Blocked(ctx, string(t))
+		block, err := h.gate.Blocked(ctx, string(t))
 		if err == nil && block.Reason != "" {
 			fmt.Fprintf(&text, "; calls for %s are held: %s since %s", t, block.Reason, block.Since.UTC().Format(time.RFC3339))
 		}

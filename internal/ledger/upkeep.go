@@ -26,36 +26,51 @@ type Progress struct {
 // Those that have it forgets, and returns the ids of those that nobody else has
 // forgotten before: see Ended.
 func (l *Ledger) Active(ctx context.Context) (active []Progress, ended []string, err error) {
-	entries, err := l.client.ZRangeWithScores(ctx, l.activeKey(), 0, -1).Result()
-	if err != nil {
-		return nil, nil, wrap("active jobs", err)
-	}
-	reads, tokens, err := l.readProgress(ctx, entries)
+	a, err := l.readActive(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	var gone []any
+	ended, err = l.forget(ctx, a.ended, a.strays)
+	return a.open, ended, errors.Join(err, l.drop(ctx, l.activeKey(), a.gone))
+}
+
+// activity is what is looked at every second.
+type activity struct {
+	open   []Progress
+	ended  []string
+	strays []string // jobs of which there are notes of tokens, and nothing else
+	gone   []any    // pairs of id and score
+}
+
+func (l *Ledger) readActive(ctx context.Context) (a activity, err error) {
+	entries, err := l.client.ZRangeWithScores(ctx, l.activeKey(), 0, -1).Result()
+	if err != nil {
+		return a, wrap("active jobs", err)
+	}
+	reads, tokens, err := l.readProgress(ctx, entries)
+	if err != nil {
+		return a, err
+	}
 	for i, e := range entries {
 		id := e.Member.(string)
 		if len(reads[i].job.Val()) == 0 {
 			if longAgo(e.Score) {
-				gone = append(gone, id, e.Score)
+				a.gone = append(a.gone, id, e.Score)
 			}
 			continue
 		}
 		p := reads[i].progress(id, tokens[id])
 		if !p.Job.Finished.IsZero() { // a cancelled job is not, while targets are pending
-			ended = append(ended, id)
+			a.ended = append(a.ended, id)
 			continue
 		}
 		delete(tokens, id)
-		active = append(active, p)
+		a.open = append(a.open, p)
 	}
 	// What is left of tokens is of jobs that ended before they were noted, or
 	// of new ones, for which more will be put on the queue: spare ones do no harm.
-	strays := slices.Collect(maps.Keys(tokens))
-	ended, err = l.forget(ctx, ended, strays)
-	return active, ended, errors.Join(err, l.drop(ctx, l.activeKey(), gone))
+	a.strays = slices.Collect(maps.Keys(tokens))
+	return a, nil
 }
 
 // sealGrace is how long an index entry may stand without its job: it is

@@ -11,7 +11,7 @@ import (
 // slot tokens, and the raw queue.
 func Queues(namespace string) []string {
 	q := Queue{namespace: namespace}
-	return []string{q.name(false), q.name(true), q.intake()}
+	return q.names()
 }
 
 // ShowPayload tells of a task's payload what people may see who look at the

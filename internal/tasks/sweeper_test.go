@@ -72,8 +72,8 @@ func TestIdleJobIsEnded(t *testing.T) {
 	if waited := s.FinishedAt.Sub(*s.CreatedAt); waited < config.LoadingTimeout {
 		t.Errorf("it was ended after %v", waited)
 	}
-	r.await("left", func(Status) bool { // with the one that no worker has cancelled
-		return testutil.ToFloat64(w.metrics.targets.WithLabelValues("users", "cancelled")) == 3
+	r.await("left", func(Status) bool {
+		return testutil.ToFloat64(w.metrics.targets.WithLabelValues("users", "cancelled")) == 3 // of both jobs
 	})
 	if s := r.await("kept", func(Status) bool { return true }); s.State != ledger.StateLoading || s.Pending != 3 {
 		t.Errorf("kept: %+v", s)

@@ -199,7 +199,7 @@ func (w *Worker) tellEnd(ctx context.Context, id string) {
 	for outcome, n := range map[ledger.Outcome]int64{ledger.OutcomeCancelled: job.Cancelled, ledger.OutcomeUnknown: job.Settled} {
 		w.metrics.targets.WithLabelValues(job.TargetType, string(outcome)).Add(float64(n))
 	}
-	took := job.Finished.Sub(job.Created)
+	took := max(job.Finished.Sub(job.Accepted()), 0)
 	w.metrics.jobDuration.WithLabelValues(job.Priority()).Observe(took.Seconds())
 	var reasons []slog.Attr
 	for _, reason := range slices.Sorted(maps.Keys(job.Reasons)) {
