@@ -201,7 +201,7 @@ func TestCancelIsCutOff(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	eventually(t, "the worker counts those of both, once", func() bool {
-		return sum(metrics(t, p)["crier_targets_total"], "outcome=cancelled") == 200
+		return sum(scrape(t, p.admin(t))["crier_targets_total"], "outcome=cancelled") == 200
 	})
 }
 
@@ -330,7 +330,7 @@ func TestExpiresWithNobodyAtWork(t *testing.T) {
 			t.Errorf("resume %s: %+v", id, got)
 		}
 	}
-	eventually(t, "the worker counts them", func() bool { return sum(metrics(t, p)["crier_targets_total"], "outcome=cancelled") == 52 })
+	eventually(t, "the worker counts them", func() bool { return sum(scrape(t, p.admin(t))["crier_targets_total"], "outcome=cancelled") == 52 })
 	if n := len(w.journal(chatsim.Users)); n != 0 {
 		t.Errorf("%d were sent to", n)
 	}

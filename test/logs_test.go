@@ -60,21 +60,25 @@ type statement struct {
 // statements finds what programs that keep a log may write.
 func statements(t *testing.T) (all []statement) {
 	t.Helper()
+	constants := map[string]string{} // texts by name: names are not so many that one stands for two
+	var calls []*ast.CallExpr
+	files := token.NewFileSet()
 	for _, folder := range []string{"../cmd/worker", "../cmd/enqueue", "../internal/gateway", "../internal/tasks", "../internal/redisconn", "../internal/settings"} {
 		err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
-			files := token.NewFileSet()
 			file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
 			if err != nil {
 				return err
 			}
 			ast.Inspect(file, func(n ast.Node) bool {
-				if call, ok := n.(*ast.CallExpr); ok {
-					if s, ok := readStatement(call); ok {
-						s.place = files.Position(call.Pos()).String()
-						all = append(all, s)
+				switch x := n.(type) {
+				case *ast.CallExpr:
+					calls = append(calls, x)
+				case *ast.ValueSpec:
+					if len(x.Values) == 1 && literal(x.Values[0]) != "" {
+						constants[x.Names[0].Name] = literal(x.Values[0])
 					}
 				}
 				return true
@@ -85,11 +89,17 @@ func statements(t *testing.T) (all []statement) {
 			t.Fatal(err)
 		}
 	}
+	for _, call := range calls {
+		if s, ok := readStatement(call, constants); ok {
+			s.place = files.Position(call.Pos()).String()
+			all = append(all, s)
+		}
+	}
 	return all
 }
 
 // readStatement reads log.Info("message", "field", value, ...) and the like.
-func readStatement(call *ast.CallExpr) (s statement, ok bool) {
+func readStatement(call *ast.CallExpr, constants map[string]string) (s statement, ok bool) {
 	method, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
 		return s, false
@@ -116,7 +126,14 @@ func readStatement(call *ast.CallExpr) (s statement, ok bool) {
 	if len(args) == 0 {
 		return s, false
 	}
-	s.message = literal(args[0])
+	switch x := args[0].(type) {
+	case *ast.BasicLit:
+		s.message = literal(x)
+	case *ast.Ident:
+		s.message = constants[x.Name]
+	case *ast.SelectorExpr:
+		s.message = constants[x.Sel.Name]
+	}
 	s.open = call.Ellipsis.IsValid()
 	fields := args[1:]
 	if s.open {
@@ -358,7 +375,7 @@ func TestEachEndIsToldOnce(t *testing.T) {
 	}
 	observed, cancelled := 0.0, 0.0
 	for _, p := range workers {
-		families := metrics(t, p)
+		families := scrape(t, p.admin(t))
 		for _, m := range families["crier_job_duration_seconds"].GetMetric() {
 			observed += float64(m.GetHistogram().GetSampleCount())
 		}

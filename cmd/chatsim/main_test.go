@@ -64,6 +64,15 @@ func TestBadFlags(t *testing.T) {
 	}
 }
 
+func TestAnyAddress(t *testing.T) {
+	for _, args := range [][]string{{"--listen=0.0.0.0:8090", "--any-address"}, {"--listen=:8090", "--any-address"}} {
+		cfg, _, _, err := parse(args, io.Discard, io.Discard)
+		if err != nil || !cfg.AnyAddress {
+			t.Errorf("%q: %t, %v", args, cfg.AnyAddress, err)
+		}
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	var help, version, stderr bytes.Buffer
 	if code := run([]string{"--help"}, &help, &stderr); code != exitDone {
@@ -74,7 +83,7 @@ func TestHelpAndVersion(t *testing.T) {
 			t.Errorf("%s is missing in the help:\n%s", part, &help)
 		}
 	}
-	if code := run([]string{"--version"}, &version, &stderr); code != exitDone || !regexp.MustCompile(`^chatsim \S+\n$`).MatchString(version.String()) {
+	if code := run([]string{"--version"}, &version, &stderr); code != exitDone || !regexp.MustCompile(`^chatsim \S+ \(go1\S+.*\)\n$`).MatchString(version.String()) {
 		t.Errorf("--version: exit %d, %q", code, &version)
 	}
 	if stderr.Len() != 0 {
