@@ -311,7 +311,7 @@ func TestChartRefuses(t *testing.T) {
 		{"minimal", "redis.existingSecret=redis://user:password@redis:6379", []string{"at '/redis/existingSecret'"}},
 		{"minimal", "image.repository=registry.example.com/crier:1.0.0", []string{"at '/image/repository'"}},
 	} {
-		_, err := renderChart(c.values, c.set)
+		_, err := renderChart(t.Context(), c.values, c.set)
 		if err == nil {
 			t.Errorf("%s, %s: not refused", c.values, c.set)
 			continue
