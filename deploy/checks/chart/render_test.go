@@ -1,4 +1,4 @@
-package checks
+package chart
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	chartDir       = "../helm/crier"
+	chartDir       = "../../helm/crier"
 	chartRelease   = "x"
 	chartNamespace = "mail"
 )
@@ -37,7 +37,7 @@ type rendered struct {
 	notes   string
 }
 
-// render renders the chart with a file of testdata/chart ("" = nothing but the
+// render renders the chart with a file of testdata/values ("" = nothing but the
 // chart's own values) and changes to it, as for helm --set.
 func render(t *testing.T, values, set string) *rendered {
 	t.Helper()
@@ -51,7 +51,7 @@ func render(t *testing.T, values, set string) *rendered {
 func renderChart(ctx context.Context, values, set string) (*rendered, error) {
 	given := map[string]any{}
 	if values != "" {
-		text, err := os.ReadFile("testdata/chart/" + values + ".yaml")
+		text, err := os.ReadFile("testdata/values/" + values + ".yaml")
 		if err != nil {
 			return nil, err
 		}

@@ -1,4 +1,4 @@
-package checks
+package chart
 
 import (
 	"bytes"
@@ -33,7 +33,7 @@ func TestChartSettings(t *testing.T) {
 	t.Parallel()
 	programs := t.TempDir()
 	build := exec.Command("go", "build", "-o", programs, "./cmd/worker", "./cmd/enqueue")
-	build.Dir = "../.."
+	build.Dir = "../../.."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

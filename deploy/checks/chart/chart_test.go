@@ -1,4 +1,4 @@
-package checks
+package chart
 
 import (
 	"fmt"
@@ -25,7 +25,7 @@ import (
 func TestChart(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		values string // a file in testdata/chart
+		values string // a file in testdata/values
 		set    string // as for helm --set
 		want   []string
 	}{
