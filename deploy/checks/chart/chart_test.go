@@ -40,9 +40,10 @@ func TestChart(t *testing.T) {
 		"all": {
 			values: "all",
 			want: []string{
+				"ConfigMap/x-post-dashboard-delivery", "ConfigMap/x-post-dashboard-runtime",
 				"Deployment/x-post-gateway", "Deployment/x-post-worker", "NetworkPolicy/x-post-gateway", "NetworkPolicy/x-post-worker",
-				"PodDisruptionBudget/x-post-gateway", "PodDisruptionBudget/x-post-worker", "Service/x-post-gateway", "Service/x-post-worker",
-				"ServiceAccount/x-post", "ServiceMonitor/x-post-gateway", "ServiceMonitor/x-post-worker",
+				"PodDisruptionBudget/x-post-gateway", "PodDisruptionBudget/x-post-worker", "PrometheusRule/x-post",
+				"Service/x-post-gateway", "Service/x-post-worker", "ServiceAccount/x-post", "ServiceMonitor/x-post-gateway", "ServiceMonitor/x-post-worker",
 			},
 		},
 		"watched, without a gateway": {

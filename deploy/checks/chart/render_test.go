@@ -145,6 +145,10 @@ func decodeObject(text []byte) (metav1.Object, error) {
 		object = new(networkingv1.NetworkPolicy)
 	case "monitoring.coreos.com/v1 ServiceMonitor":
 		object = new(monitoringv1.ServiceMonitor)
+	case "monitoring.coreos.com/v1 PrometheusRule":
+		object = new(monitoringv1.PrometheusRule)
+	case "v1 ConfigMap":
+		object = new(corev1.ConfigMap)
 	default:
 		return nil, fmt.Errorf("the chart should have no %s", kind)
 	}
