@@ -174,6 +174,9 @@ func checkFiles(t *testing.T, d *appsv1.Deployment) {
 		case !known || !m.ReadOnly:
 			t.Errorf("%s: %+v", d.Name, m)
 		case v.Projected != nil:
+			if *v.Projected.DefaultMode != 0o440 {
+				t.Errorf("%s: the secrets' mode is %o", d.Name, *v.Projected.DefaultMode)
+			}
 			for _, s := range v.Projected.Sources {
 				if s.Secret.Name == "" || s.Secret.Items[0].Key == "" {
 					t.Errorf("%s: %+v", d.Name, s)
