@@ -58,7 +58,7 @@ func (s *slot) tell(t apiclient.TargetType, p permit, d decision, answer error) 
 		wait, err = s.gate.Report(s.recording, string(t), p.probe, hold)
 		held = err != nil || wait > 0
 		if held && (p.probe || s.holding.due()) {
-			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "answer", d.result,
+			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "result", d.result,
 				"said", inWords(answer, hold))
 		}
 	case d.success():
