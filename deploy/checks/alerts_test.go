@@ -126,12 +126,7 @@ func readAlertCases(t *testing.T) (cases []alertCase) {
 }
 
 func TestAlertsPassPromtool(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatalf("%v, and CI=true", err)
-	} else if err != nil {
-		t.Skip("no promtool in PATH: Debian has it in the package prometheus")
-	}
+	promtool := needs(t, "promtool")
 	for name, args := range map[string][]string{
 		"lint": {"check", "rules", "--lint=all", "--lint-fatal", alertRules},
 		"unit": {"test", "rules", alertTests},
