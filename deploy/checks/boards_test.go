@@ -205,8 +205,8 @@ type query struct {
 	where   string   // for messages
 	expr    string   // with variables put in
 	labels  []string // that its legend names
-	alert   bool     // an alert's, which gives nothing in good times
-	records string   // name of the series that a rule makes of it
+	rule    bool     // of an alert or a recording
+	records string   // name of the series that the rule makes
 }
 
 // tileWords are the labels that a legend names.
