@@ -46,11 +46,17 @@ func startAdmin(c adminConfig) (*admin, error) {
 		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug), // clients that go
 	}}
 	c.log.Info("admin server listens", "addr", a.addr, "pprof", c.profiles)
-	if addr, err := netip.ParseAddrPort(a.addr); err != nil || !addr.Addr().Unmap().IsLoopback() {
+	if exposed(a.addr) {
 		c.log.Warn("the admin pages have no password: see that only those reach them who may", "addr", a.addr)
 	}
 	go func() { _ = a.server.Serve(listener) }() // it always ends with an error: that of stop
 	return a, nil
+}
+
+// exposed reports whether other machines may reach an address that is listened on.
+func exposed(addr string) bool {
+	at, err := netip.ParseAddrPort(addr)
+	return err != nil || !at.Addr().Unmap().IsLoopback()
 }
 
 // page is one that the index lists.
