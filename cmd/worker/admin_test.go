@@ -64,7 +64,7 @@ func (s *site) ask(method, path string) (status int, body string, header http.He
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }() // read only
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		s.t.Fatal(err)
