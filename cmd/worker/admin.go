@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof" //nolint:gosec // G108: it registers with the default mux, which nobody serves
+	"net/http/pprof" // it also registers with the default mux, which nobody serves
 	"net/netip"
 	"strings"
 	"time"
@@ -46,11 +46,17 @@ func startAdmin(c adminConfig) (*admin, error) {
 		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug), // clients that go
 	}}
 	c.log.Info("admin server listens", "addr", a.addr, "pprof", c.profiles)
-	if addr, err := netip.ParseAddrPort(a.addr); err != nil || !addr.Addr().Unmap().IsLoopback() {
+	if exposed(a.addr) {
 		c.log.Warn("the admin pages have no password: see that only those reach them who may", "addr", a.addr)
 	}
 	go func() { _ = a.server.Serve(listener) }() // it always ends with an error: that of stop
 	return a, nil
+}
+
+// exposed reports whether other machines may reach an address that is listened on.
+func exposed(addr string) bool {
+	at, err := netip.ParseAddrPort(addr)
+	return err != nil || !at.Addr().Unmap().IsLoopback()
 }
 
 // page is one that the index lists.
@@ -96,7 +102,7 @@ func alive(w http.ResponseWriter, _ *http.Request) { answer(w, "ok\n") }
 
 func answer(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte(text)) // the client is gone, nobody to tell
+	_, _ = w.Write([]byte(text)) //nolint:gosec // G705: it is plain text. An error: the client is gone, nobody to tell
 }
 
 // stop ends the server after requests under way, within a second.

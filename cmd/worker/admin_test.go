@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
+	"crier/internal/gate"
 	"crier/internal/redisconn"
 	"crier/internal/redistest"
 )
@@ -39,7 +40,7 @@ func newSite(t *testing.T, redisURL string, change func(*adminConfig)) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	s := &site{t: t, redis: conn.Client, log: new(bytes.Buffer), health: &health{conn: conn, draining: t.Context()}}
+	s := &site{t: t, redis: conn.Client, log: new(bytes.Buffer), health: &health{conn: conn, gate: gate.New(conn.Client, gate.DefaultConfig()), draining: t.Context()}}
 	c := adminConfig{
 		namespace: "crier", registry: prometheus.NewRegistry(), redis: conn.Client, health: s.health,
 		log: slog.New(slog.NewJSONHandler(s.log, nil)),
@@ -63,7 +64,7 @@ func (s *site) ask(method, path string) (status int, body string, header http.He
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }() // read only
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		s.t.Fatal(err)

@@ -207,13 +207,13 @@ func Version() string {
 // About is what --version tells: the version, the Go that has built it and, where
 // that is known, the commit.
 func About() string {
-	text := Version() + " (" + runtime.Version()
+	commit := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				text += ", commit " + s.Value[:min(12, len(s.Value))]
+				commit = ", commit " + s.Value[:min(12, len(s.Value))]
 			}
 		}
 	}
-	return text + ")"
+	return Version() + " (" + runtime.Version() + commit + ")"
 }
