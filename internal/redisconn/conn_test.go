@@ -297,7 +297,7 @@ crier_redis_memory_max_bytes 6.7108864e+07
 # HELP crier_redis_persistence_ok 1 if Redis's last writes to disk went well, or none was due.
 # TYPE crier_redis_persistence_ok gauge
 crier_redis_persistence_ok 1
-# HELP crier_redis_up 1 if Redis answered this process just now.
+# HELP crier_redis_up 1 if Redis answered this process just now, and did not refuse.
 # TYPE crier_redis_up gauge
 crier_redis_up 1
 `
