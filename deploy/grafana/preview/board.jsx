@@ -3,13 +3,13 @@
 import React from 'react';
 import { createRoot } from 'react-dom/client';
 import {
-  EventBusSrv, FieldConfigOptionsRegistry, FieldType, ThemeContext, VizOrientation, applyFieldOverrides, createDataFrame, createTheme,
-  dateTime, getDisplayValueAlignmentFactors, getFieldDisplayValues, renderTextPanelMarkdown, standardTransformers,
-  standardTransformersRegistry, transformDataFrame,
+  EventBusSrv, FieldConfigOptionsRegistry, FieldType, ThemeContext, VizOrientation, applyFieldOverrides, cacheFieldDisplayNames,
+  createDataFrame, createTheme, dateTime, getDisplayValueAlignmentFactors, getFieldDisplayValues, renderTextPanelMarkdown,
+  standardTransformers, standardTransformersRegistry, transformDataFrame,
 } from '@grafana/data';
 import { BarGauge, BigValue, GlobalStyles, Icon, PanelChrome, PanelContextProvider, TimeSeries, VizRepeater } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
-import { first } from 'rxjs';
+import { firstValueFrom } from 'rxjs';
 import '@fontsource/inter/400.css';
 import '@fontsource/inter/500.css';
 import '@fontsource/roboto-mono/400.css';
@@ -40,11 +40,12 @@ const customDefaults = {
   table: { align: 'auto', cellOptions: { type: 'auto' }, inspect: false },
 };
 
-const replaceVariables = (text) =>
-  typeof text === 'string' ? text.replace(/\$\{?(\w+)(?::\w+)?\}?/g, (whole, name) => picture.variables[name]?.text ?? whole) : text;
+const replaceVariables = (text) => (typeof text !== 'string' ? text
+  : text.replace(/\$\{?(\w+)(?::\w+)?\}?/g, (whole, name) => picture.variables[name]?.text ?? whole));
 
-// The properties that a panel's defaults and overrides use; Grafana's own list is part of its application, not of the library.
-function propertiesOf({ defaults, overrides }, type) {
+// The properties that a panel's defaults and overrides use: Grafana's own list is part of its application, not of its
+// library.
+function propertiesOf({ defaults, overrides }) {
   const ids = new Set(Object.keys(defaults).filter((key) => key !== 'custom'));
   for (const key of Object.keys(defaults.custom)) ids.add(`custom.${key}`);
   for (const rule of overrides) for (const property of rule.properties) ids.add(property.id);
@@ -83,8 +84,13 @@ function tableFrame({ refId, result }, several) {
     refId,
     fields: [
       { name: 'Time', type: FieldType.time, config: {}, values: result.map((row) => last(row)[0] * 1000) },
-      ...labels.map((name) => ({ name, type: FieldType.string, config: {}, values: result.map(({ metric }) => metric[name] ?? '') })),
-      { name: several ? `Value #${refId}` : 'Value', type: FieldType.number, config: {}, values: result.map((row) => number(last(row)[1])) },
+      ...labels.map((name) => ({
+        name, type: FieldType.string, config: {}, values: result.map(({ metric }) => metric[name] ?? ''),
+      })),
+      {
+        name: several ? `Value #${refId}` : 'Value', type: FieldType.number, config: {},
+        values: result.map((row) => number(last(row)[1])),
+      },
     ],
   });
 }
@@ -93,15 +99,17 @@ async function dataOf(panel, answers) {
   let frames = answers.flatMap((answer) => framesOf(answer, answers.length > 1));
   const steps = (panel.transformations ?? []).filter(({ disabled }) => !disabled);
   if (steps.length > 0) {
-    frames = await new Promise((resolve) => transformDataFrame(steps, frames, { interpolate: replaceVariables }).pipe(first()).subscribe(resolve));
+    frames = await firstValueFrom(transformDataFrame(steps, frames, { interpolate: replaceVariables }));
   }
   const fieldConfig = { overrides: [], ...panel.fieldConfig };
   fieldConfig.defaults = { ...fieldConfig.defaults, custom: { ...customDefaults[panel.type], ...fieldConfig.defaults?.custom } };
   fieldConfig.defaults.color ??= { mode: panel.type === 'timeseries' ? 'palette-classic' : 'thresholds' };
   fieldConfig.defaults.thresholds ??= { mode: 'absolute', steps: [{ value: null, color: 'green' }, { value: 80, color: 'red' }] };
-  return applyFieldOverrides({
+  frames = applyFieldOverrides({
     data: frames, fieldConfig, fieldConfigRegistry: propertiesOf(fieldConfig), replaceVariables, theme, timeZone: utc,
   });
+  cacheFieldDisplayNames(frames);
+  return frames;
 }
 
 const displayValues = (panel, data, sparkline) => getFieldDisplayValues({
@@ -139,9 +147,10 @@ function Bars({ panel, data, width, height }) {
       getAlignmentFactors={getDisplayValueAlignmentFactors}
       renderValue={({ value, width, height, orientation, alignmentFactors }) => (
         <BarGauge
-          value={value.display} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex ?? 0)} text={options.text}
-          orientation={orientation} displayMode={options.displayMode} valueDisplayMode={options.valueMode} namePlacement={options.namePlacement}
-          showUnfilled={options.showUnfilled} alignmentFactors={alignmentFactors} width={width} height={height} theme={theme} itemSpacing={10} lcdCellWidth={12}
+          value={value.display} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex ?? 0)}
+          text={options.text} orientation={orientation} displayMode={options.displayMode} valueDisplayMode={options.valueMode}
+          namePlacement={options.namePlacement} showUnfilled={options.showUnfilled} alignmentFactors={alignmentFactors}
+          width={width} height={height} theme={theme} itemSpacing={10} lcdCellWidth={12}
         />
       )}
     />
@@ -152,13 +161,16 @@ function Curves({ panel, data, width, height }) {
   const legend = { showLegend: true, displayMode: 'list', placement: 'bottom', calcs: [], ...panel.options?.legend };
   return (
     <PanelContextProvider value={panelContext}>
-      <TimeSeries frames={data} width={width} height={height} timeRange={timeRange} timeZone={utc} legend={legend} options={panel.options} />
+      <TimeSeries
+        frames={data} width={width} height={height} timeRange={timeRange} timeZone={utc} legend={legend} options={panel.options}
+      />
     </PanelContextProvider>
   );
 }
 
 function Text({ panel }) {
-  return <div className="markdown-html" style={{ padding: 8 }} dangerouslySetInnerHTML={{ __html: renderTextPanelMarkdown(replaceVariables(panel.options.content)) }} />;
+  const html = renderTextPanelMarkdown(replaceVariables(panel.options.content));
+  return <div className="markdown-html" style={{ padding: gap }} dangerouslySetInnerHTML={{ __html: html }} />;
 }
 
 const Rows = ({ panel, data, width, height }) => (
@@ -177,7 +189,8 @@ function Panel({ panel, data, style }) {
   const content = (width, height) => {
     if (!Kind) return <p>{`A panel of the kind ${panel.type} cannot be drawn here.`}</p>;
     if (panel.type !== 'text' && empty(data)) {
-      return <p style={{ textAlign: 'center', paddingTop: height / 2 - 16, color: theme.colors.text.secondary }}>{panel.fieldConfig?.defaults?.noValue ?? 'No data'}</p>;
+      const style = { textAlign: 'center', paddingTop: height / 2 - 16, color: theme.colors.text.secondary };
+      return <p style={style}>{panel.fieldConfig?.defaults?.noValue ?? 'No data'}</p>;
     }
     return <Kind panel={panel} data={data} width={width} height={height} theme={theme} timeRange={timeRange} />;
   };
@@ -201,19 +214,22 @@ function Row({ panel, style }) {
   );
 }
 
-const place = ({ x, y, w, h }) => ({ left: gap + x * cell, top: y * (rowHeight + gap), width: w * cell - gap, height: h * (rowHeight + gap) - gap });
+const place = ({ x, y, w, h }) => ({
+  left: gap + x * cell, top: y * (rowHeight + gap), width: w * cell - gap, height: h * (rowHeight + gap) - gap,
+});
 
 function Header() {
-  const pill = { border: `1px solid ${theme.colors.border.medium}`, borderRadius: 2, padding: '3px 8px', background: theme.colors.background.primary };
+  const { border, background, text } = theme.colors;
+  const pill = { border: `1px solid ${border.medium}`, borderRadius: 2, padding: '3px 8px', background: background.primary };
   const time = (at) => dateTime(at).utc().format('YYYY-MM-DD HH:mm:ss');
   return (
     <div style={{ padding: gap, display: 'flex', alignItems: 'center', gap, height: picture.headerHeight, fontSize: 13 }}>
       <span style={{ ...theme.typography.h4, marginRight: 8 }}>{picture.dashboard.title}</span>
-      {Object.values(picture.variables).filter(({ shown }) => shown).map(({ label, text }) => (
-        <span key={label} style={pill}><span style={{ color: theme.colors.text.secondary }}>{label}</span>&ensp;{text}</span>
+      {Object.values(picture.variables).filter(({ shown }) => shown).map(({ label, text: value }) => (
+        <span key={label} style={pill}><span style={{ color: text.secondary }}>{label}</span>&ensp;{value}</span>
       ))}
       <span style={{ flex: 1 }} />
-      <span style={{ color: theme.colors.text.secondary }}>preview: drawn with Grafana’s own components from the board’s JSON</span>
+      <span style={{ color: text.secondary }}>preview: drawn with Grafana’s own components from the board’s JSON</span>
       <span style={pill}>{`${time(from)} to ${time(to)} UTC`}</span>
     </div>
   );
@@ -221,8 +237,11 @@ function Header() {
 
 async function main() {
   // A canvas does not wait for its fonts.
-  await Promise.all(['400 12px Inter', '500 14px Inter', '400 12px "Roboto Mono"'].map((font) => document.fonts.load(font)));
-  const panels = await Promise.all(picture.panels.map(async ({ panel, answers }) => ({ panel, data: panel.type === 'row' ? [] : await dataOf(panel, answers) })));
+  const fonts = ['400 12px Inter', '500 14px Inter', '400 12px "Roboto Mono"'];
+  await Promise.all(fonts.map((font) => document.fonts.load(font)));
+  const panels = await Promise.all(picture.panels.map(async ({ panel, answers }) => ({
+    panel, data: panel.type === 'row' ? [] : await dataOf(panel, answers),
+  })));
   createRoot(document.getElementById('board')).render(
     <ThemeContext.Provider value={theme}>
       <GlobalStyles hackNoBackdropBlur={true} />

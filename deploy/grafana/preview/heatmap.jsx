@@ -9,10 +9,12 @@ const legendHeight = 28;
 // From cumulative buckets over time to what fell into each.
 function cellsOf(frames) {
   const numbers = (frame) => frame.fields.find(({ type }) => type === 'number');
-  const tops = frames.map((frame) => ({ frame, le: Number(numbers(frame).labels.le.replace('+Inf', 'Infinity')) })).sort((a, b) => a.le - b.le);
+  const bound = (frame) => Number(numbers(frame).labels.le.replace('+Inf', 'Infinity'));
+  const tops = frames.map((frame) => ({ frame, le: bound(frame) })).sort((a, b) => a.le - b.le);
   const times = [...new Set(frames.flatMap(({ fields }) => fields[0].values))].sort((a, b) => a - b);
   const sums = tops.map(({ frame }) => new Map(frame.fields[0].values.map((at, i) => [at, numbers(frame).values[i]])));
-  const cells = tops.flatMap((_, row) => times.map((at) => ({ at, row, count: (sums[row].get(at) ?? 0) - (sums[row - 1]?.get(at) ?? 0) })));
+  const upTo = (row, at) => sums[row]?.get(at) ?? 0;
+  const cells = tops.flatMap((_, row) => times.map((at) => ({ at, row, count: upTo(row, at) - upTo(row - 1, at) })));
   return { times, tops: tops.map(({ le }) => le), cells: cells.filter(({ count }) => count > 1e-9) };
 }
 
@@ -32,7 +34,8 @@ export function Heatmap({ panel, data, width, height, theme, timeRange }) {
 
   const config = useMemo(() => {
     const builder = new UPlotConfigBuilder('utc');
-    builder.addScale({ scaleKey: 'x', isTime: true, orientation: 0, direction: 1, range: () => [timeRange.from.valueOf(), timeRange.to.valueOf()] });
+    const range = [timeRange.from.valueOf(), timeRange.to.valueOf()];
+    builder.addScale({ scaleKey: 'x', isTime: true, orientation: 0, direction: 1, range: () => range });
     builder.addAxis({ scaleKey: 'x', isTime: true, placement: 'bottom', timeZone: 'utc', theme, grid: { show: false } });
     builder.addScale({ scaleKey: 'y', orientation: 1, direction: 1, range: () => [0, tops.length] });
     builder.addAxis({
@@ -59,7 +62,9 @@ export function Heatmap({ panel, data, width, height, theme, timeRange }) {
   const value = label(panel.options?.cellValues?.unit);
   return (
     <>
-      <UPlotChart config={config} data={[times, times.map(() => null)]} width={width} height={height - (shown ? legendHeight : 0)} />
+      <UPlotChart
+        config={config} data={[times, times.map(() => null)]} width={width} height={height - (shown ? legendHeight : 0)}
+      />
       {shown && (
         <div style={{ display: 'flex', alignItems: 'center', gap: 8, height: legendHeight, fontSize: 12 }}>
           {value(Math.round(least))}

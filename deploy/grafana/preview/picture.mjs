@@ -69,8 +69,9 @@ async function answer(target, panel, variables) {
     __range_s: range, __interval_ms: interval * 1000, __range_ms: range * 1000,
   };
   const query = target.expr.replace(/\$\{?(\w+)(?::\w+)?\}?/g, (whole, name) => builtIn[name] ?? variables[name]?.value ?? whole);
-  const parameters = target.instant ? { query, time: end } : { query, start: end - range - ((end - range) % interval), end, step: interval };
-  const { result } = await ask(target.instant ? 'query' : 'query_range', parameters);
+  const start = end - range - ((end - range) % interval); // a whole number of steps, as Grafana asks
+  const { result } = await (target.instant
+    ? ask('query', { query, time: end }) : ask('query_range', { query, start, end, step: interval }));
   if (result.length === 0) console.warn(`no series: ${panel.title}: ${query}`);
   return { refId: target.refId, legendFormat: target.legendFormat, format: target.format, step: interval, result };
 }
@@ -97,7 +98,9 @@ for (const panel of unfold(dashboard.panels)) {
   panels.push({ panel, answers: await Promise.all(targets.map((target) => answer(target, panel, variables))) });
 }
 const height = headerHeight + 38 * Math.max(...panels.map(({ panel: { gridPos } }) => gridPos.y + gridPos.h));
-const picture = { dashboard: { title: dashboard.title }, variables, panels, width, headerHeight, from: (end - range) * 1000, to: end * 1000 };
+const picture = {
+  dashboard: { title: dashboard.title }, variables, panels, width, headerHeight, from: (end - range) * 1000, to: end * 1000,
+};
 
 const folder = await mkdtemp(join(tmpdir(), 'board-'));
 try {
@@ -115,7 +118,8 @@ try {
 <script src="board.js"></script>`);
   const { stderr } = await run(flags.chromium, [
     '--headless', '--no-sandbox', '--disable-gpu', '--allow-file-access-from-files', '--hide-scrollbars',
-    `--user-data-dir=${folder}/profile`, '--virtual-time-budget=20000', '--enable-logging=stderr', `--window-size=${width},${height}`, `--screenshot=${folder}/board.png`, `file://${folder}/board.html`,
+    `--user-data-dir=${folder}/profile`, '--virtual-time-budget=20000', '--enable-logging=stderr', `--window-size=${width},${height}`,
+    `--screenshot=${folder}/board.png`, `file://${folder}/board.html`,
   ]);
   const complaints = stderr.split('\n').filter((line) => line.includes(':CONSOLE'));
   if (complaints.length > 0) throw new Error(complaints.join('\n'));
