@@ -1,0 +1,170 @@
+package checks
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+)
+
+// job is a status document, as far as it is looked at.
+type job struct {
+	ID, State                                                                  string
+	TargetType                                                                 string `json:"target_type"`
+	Priority                                                                   string
+	Total, Pending, Sent, Failed, Unknown, Cancelled, Resent, Calls, Throttled int
+}
+
+func (j job) ended() bool { return j.State == "finished" || j.State == "cancelled" }
+
+// call makes a request to the gateway, and returns the answer's status and body.
+func (f *fleet) call(method, path, body string) (int, []byte) {
+	f.t.Helper()
+	request, err := http.NewRequestWithContext(f.t.Context(), method, f.gateway+path, strings.NewReader(body))
+	if err != nil {
+		f.t.Error(err)
+		return 0, nil
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if strings.HasSuffix(path, "/targets") {
+		request.Header.Set("Content-Type", "text/plain")
+	} else if strings.HasPrefix(path, "/v1/files") {
+		request.Header.Set("Content-Type", "application/octet-stream")
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		f.t.Error(err)
+		return 0, nil
+	}
+	defer func() { _ = response.Body.Close() }() // read only
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		f.t.Error(err)
+	}
+	return response.StatusCode, text
+}
+
+// must is a call that is answered with 2xx.
+func (f *fleet) must(method, path, body string) []byte {
+	f.t.Helper()
+	status, text := f.call(method, path, body)
+	if status/100 != 2 {
+		f.t.Errorf("%s %s: %d %s", method, path, status, text)
+	}
+	return text
+}
+
+// send hands in a job; options are its JSON object.
+func (f *fleet) send(id, targetType, options string, targets ...string) {
+	f.t.Helper()
+	list, err := json.Marshal(targets)
+	if err != nil {
+		f.t.Error(err)
+	}
+	f.must(http.MethodPost, "/v1/jobs", fmt.Sprintf(`{"id":%q,"target_type":%q,"target":%s,"msg":{"type":"txt","msg":"hello"},"options":%s}`, id, targetType, list, options))
+}
+
+// sendList hands in a job whose list comes by itself, and leaves it loading.
+func (f *fleet) sendList(id, options string, n int) {
+	f.t.Helper()
+	f.must(http.MethodPost, "/v1/jobs", fmt.Sprintf(`{"id":%q,"target_type":"users","msg":{"type":"txt","msg":"hello"},"options":%s}`, id, options))
+	var list bytes.Buffer
+	for i := range n {
+		fmt.Fprintf(&list, "%s-%d\n", id, i)
+	}
+	f.must(http.MethodPost, "/v1/jobs/"+id+"/targets", list.String())
+}
+
+// inAn is a time from now as a document writes it.
+func inA(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
+
+// standing makes jobs that stay for the whole test, in each state that lasts: the
+// campaign will be late.
+func (f *fleet) standing() {
+	f.sendList("campaign", fmt.Sprintf(`{"expires_at":%q}`, inA(time.Minute)), 300_000)
+	f.must(http.MethodPost, "/v1/jobs/campaign/start", "")
+	f.send("later", "users", fmt.Sprintf(`{"send_at":%q,"expires_at":%q}`, inA(time.Hour), inA(2*time.Hour)), "u1", "u2")
+	f.sendList("paused", `{}`, 100)
+	f.must(http.MethodPost, "/v1/jobs/paused/pause", "")
+	f.sendList("loading", `{}`, 10)
+}
+
+// load keeps jobs and mistakes coming until it is stopped.
+func (f *fleet) load() (stop func()) {
+	ctx, cancel := context.WithCancel(f.t.Context())
+	options, err := redis.ParseURL(f.redis.URL)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	queue := asynq.NewClientFromRedisClient(redis.NewClient(options))
+	var all sync.WaitGroup
+	all.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ctx.Err() == nil; i++ {
+			f.send(fmt.Sprint("code-", i), "users", `{"priority":"urgent"}`, fmt.Sprint("someone-", i))
+			switch i % 5 {
+			case 0:
+				f.send(fmt.Sprint("group-", i), "chatgroups", `{"on_unknown":"hold"}`, "g1", "g2", "g3")
+			case 1:
+				f.send(fmt.Sprint("room-", i), "chatrooms", `{}`, "r1", "nobody")
+			case 2: // one of them is answered with a fault of the API's some time
+				f.call(http.MethodPost, "/v1/files?filename=a.txt", fmt.Sprint("text ", i))
+			case 3:
+				f.put(queue, fmt.Sprint("raw-", i/10), `{"target_type":"users","target":["u1"],"msg":{"type":"txt","msg":"hello"}}`)
+				f.put(queue, fmt.Sprint("wrong-", i/10), `{"target_type":"users"}`)
+			default:
+				f.call(http.MethodPost, "/v1/jobs", "no JSON")
+				f.call(http.MethodGet, "/v1/jobs/nobody", "")
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	})
+	return func() {
+		cancel()
+		all.Wait()
+		if err := queue.Close(); err != nil {
+			f.t.Error(err)
+		}
+	}
+}
+
+// put puts a task on the raw queue, unless the same one still waits there.
+func (f *fleet) put(queue *asynq.Client, id, payload string) {
+	_, err := queue.Enqueue(asynq.NewTask("message:send", []byte(payload)), asynq.Queue("crier-intake"), asynq.TaskID(id), asynq.MaxRetry(math.MaxInt32))
+	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+		f.t.Error(err)
+	}
+}
+
+// jobs lists all jobs.
+func (f *fleet) jobs() (all []job) {
+	f.t.Helper()
+	for cursor := ""; ; {
+		var page struct {
+			Jobs       []job
+			NextCursor *string `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(f.must(http.MethodGet, "/v1/jobs?limit=200&cursor="+cursor, ""), &page); err != nil {
+			f.t.Fatal(err)
+		}
+		all = append(all, page.Jobs...)
+		if page.NextCursor == nil {
+			return all
+		}
+		cursor = *page.NextCursor
+	}
+}

@@ -1,0 +1,361 @@
+package checks
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	prometheus "github.com/prometheus/client_golang/api/prometheus/v1"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+)
+
+const (
+	warmUp   = 30 * time.Second // for the first scrapes, on a busy machine
+	patience = 30 * time.Second // for every expression to have its series
+	ending   = 20 * time.Second // for all jobs to end
+)
+
+// A real Prometheus watches a real fleet under load. Whatever a board or an alert
+// asks it, it has an answer: no error, no warning, and something to show.
+func TestPrometheusAnswersWhatIsAsked(t *testing.T) {
+	f := startFleet(t)
+	f.standing()
+	stop := f.load()
+	stopped := false
+	defer func() {
+		if !stopped {
+			stop()
+		}
+	}()
+	f.eventually("each process was scraped several times", warmUp, func() bool {
+		answer, err := f.instant("min(count_over_time(up[1m]))")
+		return err == nil && len(answer) == 1 && answer[0].Value >= 8
+	})
+	rules := f.rules()
+	known := f.exported(rules)
+	var pending []query
+	for file, b := range readBoards(t) {
+		pending = append(pending, b.queries(file)...)
+	}
+	pending = append(pending, rules...)
+	pending = slices.DeleteFunc(pending, func(q query) bool {
+		expr, selectors := parse(t, q)
+		if expr == nil {
+			return true
+		}
+		err := known.check(expr, selectors)
+		if err != nil {
+			t.Errorf("%s: %v: %s", q.where, err, q.expr)
+		}
+		return err != nil
+	})
+	t.Logf("%d expressions", len(pending))
+	f.answersAll(pending)
+
+	stop()
+	stopped = true
+	f.end()
+	f.booksAgree()
+	t.Logf("%v in all", time.Since(f.began).Round(time.Second))
+}
+
+// answersAll asks until everything is answered. What is missing may still come:
+// the load makes its mistakes by chance.
+func (f *fleet) answersAll(pending []query) {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); len(pending) > 0; {
+		faults := map[string]error{}
+		pending = slices.DeleteFunc(pending, func(q query) bool {
+			faults[q.where] = f.answers(q)
+			return faults[q.where] == nil
+		})
+		if len(pending) > 0 && time.Now().After(deadline) {
+			for _, q := range pending {
+				f.t.Errorf("%s: %v: %s", q.where, faults[q.where], q.expr)
+			}
+			return
+		}
+		f.eventually("Prometheus scrapes on", warmUp, f.oneMore())
+	}
+}
+
+// oneMore is a condition that holds after the next scrape of all.
+func (f *fleet) oneMore() func() bool {
+	from := time.Now()
+	return func() bool {
+		answer, err := f.instant("min(timestamp(up))")
+		return err == nil && len(answer) == 1 && model.TimeFromUnixNano(from.UnixNano()).Before(model.Time(answer[0].Value*1000))
+	}
+}
+
+// answers asks for the values now and over time, as a panel does. An alert gives
+// no value in good times, but each of its selectors must.
+func (f *fleet) answers(q query) error {
+	if q.alert {
+		if _, err := f.instant(q.expr); err != nil {
+			return err
+		}
+	} else if err := f.shows(q); err != nil {
+		return err
+	}
+	_, selectors := parse(f.t, q)
+	for _, s := range selectors {
+		if s.Name == "ALERTS" {
+			continue // there are none in good times
+		}
+		text := *s.VectorSelector
+		text.OriginalOffset, text.Offset, text.Timestamp = 0, 0, nil
+		answer, err := f.instant(text.String())
+		if err == nil && len(answer) == 0 {
+			err = fmt.Errorf("nothing is selected by %s", &text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shows is whether a panel shows something, and all that its legend names.
+func (f *fleet) shows(q query) error {
+	now, err := f.instant(q.expr)
+	if err == nil && len(now) == 0 {
+		err = fmt.Errorf("nothing now")
+	}
+	if err != nil {
+		return err
+	}
+	value, warnings, err := f.prometheus.QueryRange(f.t.Context(), q.expr, prometheus.Range{Start: f.began, End: time.Now(), Step: time.Second})
+	if err != nil || len(warnings) > 0 {
+		return fmt.Errorf("%w, warnings %v", err, warnings)
+	}
+	series := value.(model.Matrix)
+	number := false
+	for _, one := range series {
+		for _, label := range q.labels {
+			if _, found := one.Metric[model.LabelName(label)]; !found {
+				return fmt.Errorf("the legend names %s, which %v has not", label, one.Metric)
+			}
+		}
+		number = number || slices.ContainsFunc(one.Values, func(p model.SamplePair) bool {
+			return !math.IsNaN(float64(p.Value)) && !math.IsInf(float64(p.Value), 0)
+		})
+	}
+	if !number {
+		return fmt.Errorf("no number over time in %d series", len(series))
+	}
+	return nil
+}
+
+// instant asks for values now.
+func (f *fleet) instant(expr string) (model.Vector, error) {
+	value, warnings, err := f.prometheus.Query(f.t.Context(), expr, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if len(warnings) > 0 {
+		return nil, fmt.Errorf("warnings: %v", warnings)
+	}
+	switch v := value.(type) {
+	case model.Vector:
+		return v, nil
+	case *model.Scalar:
+		return model.Vector{{Value: v.Value}}, nil
+	}
+	return nil, fmt.Errorf("an answer of type %v", value.Type())
+}
+
+// rules are the expressions of all alerts and recorded series, which Prometheus
+// evaluates without a fault.
+func (f *fleet) rules() (all []query) {
+	f.t.Helper()
+	if !exists(alertsFile) {
+		return nil
+	}
+	var found prometheus.RulesResult
+	f.eventually("all rules are evaluated", warmUp, func() bool {
+		var err error
+		if found, err = f.prometheus.Rules(f.t.Context()); err != nil {
+			f.t.Fatal(err)
+		}
+		all = nil
+		for _, group := range found.Groups {
+			for _, rule := range group.Rules {
+				switch r := rule.(type) {
+				case prometheus.AlertingRule:
+					if r.Health == prometheus.RuleHealthUnknown {
+						return false
+					}
+					if r.Health != prometheus.RuleHealthGood {
+						f.t.Errorf("alert %s: %s %s", r.Name, r.Health, r.LastError)
+					}
+					all = append(all, query{where: fmt.Sprintf("alert %s %d", r.Name, len(all)), expr: r.Query, alert: true})
+				case prometheus.RecordingRule:
+					if r.Health == prometheus.RuleHealthUnknown {
+						return false
+					}
+					if r.Health != prometheus.RuleHealthGood {
+						f.t.Errorf("rule %s: %s %s", r.Name, r.Health, r.LastError)
+					}
+					all = append(all, query{where: "rule " + r.Name, expr: r.Query, records: r.Name})
+				}
+			}
+		}
+		return len(all) > 0
+	})
+	return all
+}
+
+// exported are all names and labels that there are: what the processes tell, what
+// Prometheus adds, and what rules record.
+func (f *fleet) exported(rules []query) exported {
+	f.t.Helper()
+	scraped := []string{"namespace", "job", "instance"}
+	known := exported{
+		"up": scraped, "ALERTS": append(slices.Clone(scraped), "alertname", "alertstate"),
+	}
+	for _, families := range f.scrape() {
+		for name, family := range families {
+			labels := slices.Clone(scraped)
+			for _, m := range family.GetMetric() {
+				for _, l := range m.GetLabel() {
+					labels = append(labels, l.GetName())
+				}
+			}
+			switch family.GetType() {
+			case dto.MetricType_HISTOGRAM:
+				known.add(name+"_bucket", append(labels, "le"))
+				known.add(name+"_sum", labels)
+				known.add(name+"_count", labels)
+			case dto.MetricType_SUMMARY:
+				known.add(name, append(labels, "quantile"))
+				known.add(name+"_sum", labels)
+				known.add(name+"_count", labels)
+			default:
+				known.add(name, labels)
+			}
+		}
+	}
+	for _, q := range rules {
+		if q.records != "" {
+			known.add(q.records, scraped)
+		}
+	}
+	return known
+}
+
+func (known exported) add(name string, labels []string) {
+	all := append(slices.Clone(known[name]), labels...)
+	slices.Sort(all)
+	known[name] = slices.Compact(all)
+}
+
+// end brings all jobs to their end.
+func (f *fleet) end() {
+	f.t.Helper()
+	for _, id := range []string{"campaign", "later", "paused", "loading"} {
+		f.must(http.MethodPost, "/v1/jobs/"+id+"/cancel", "")
+	}
+	f.eventually("all jobs end", ending, func() bool {
+		return !slices.ContainsFunc(f.jobs(), func(j job) bool { return !j.ended() })
+	})
+}
+
+// booksAgree compares what the metrics count with what the ledger counts, and
+// what they count twice.
+func (f *fleet) booksAgree() {
+	f.t.Helper()
+	ledger := map[string]int{}
+	for _, j := range f.jobs() {
+		for outcome, n := range map[string]int{"sent": j.Sent, "failed": j.Failed, "unknown": j.Unknown, "cancelled": j.Cancelled} {
+			ledger[j.TargetType+" "+outcome] += n
+		}
+	}
+	var told string
+	f.eventuallyOr("the metrics count what the ledger counts", func() bool {
+		counted := map[string]int{}
+		for pair, n := range f.sums("crier_targets_total", "target_type", "outcome") {
+			counted[pair] = int(n)
+		}
+		told = fmt.Sprintf("ledger %v\nmetrics %v", ledger, counted)
+		return maps.EqualFunc(ledger, counted, func(a, b int) bool { return a == b })
+	}, &told)
+	f.eventuallyOr("numbers that count the same are the same", func() bool {
+		told = ""
+		same := func(what string, a, b float64) {
+			if a != b {
+				told += fmt.Sprintf("%s: %v and %v\n", what, a, b)
+			}
+		}
+		calls := total(f.sums("crier_chat_requests_total", "endpoint"), "messages")
+		same("requests and the API's own count", calls, float64(f.sim.Stats().Calls))
+		batches := f.sums("crier_batches_total", "result")
+		same("requests and results of calls", calls, total(batches, "")-batches["no_token"]-batches["not_made"])
+		same("refusals and results of calls", total(f.sums("crier_throttled_total", "kind"), ""), batches["throttled"])
+		same("requests and their times", calls, total(f.counts("crier_chat_request_duration_seconds", "endpoint"), "messages"))
+		same("requests and their targets", calls, total(f.counts("crier_batch_targets"), ""))
+		same("requests and their bytes", calls, total(f.counts("crier_batch_bytes"), ""))
+		return told == ""
+	}, &told)
+}
+
+// eventuallyOr is eventually with what is wrong until then, and no end of the test.
+func (f *fleet) eventuallyOr(what string, holds func() bool, told *string) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 5*time.Second)
+	defer cancel()
+	for !holds() {
+		if ctx.Err() != nil {
+			f.t.Errorf("%s, but:\n%s", what, *told)
+			return
+		}
+	}
+}
+
+// sums adds up a counter of all processes, by these labels.
+func (f *fleet) sums(name string, labels ...string) map[string]float64 {
+	f.t.Helper()
+	return f.added(name, labels, func(m *dto.Metric) float64 { return m.GetCounter().GetValue() })
+}
+
+// counts adds up how often a histogram was told something.
+func (f *fleet) counts(name string, labels ...string) map[string]float64 {
+	f.t.Helper()
+	return f.added(name, labels, func(m *dto.Metric) float64 { return float64(m.GetHistogram().GetSampleCount()) })
+}
+
+func (f *fleet) added(name string, labels []string, value func(*dto.Metric) float64) map[string]float64 {
+	f.t.Helper()
+	sums := map[string]float64{}
+	for _, families := range f.scrape() {
+		for _, m := range families[name].GetMetric() {
+			var key []string
+			for _, label := range labels {
+				for _, l := range m.GetLabel() {
+					if l.GetName() == label {
+						key = append(key, l.GetValue())
+					}
+				}
+			}
+			sums[strings.Join(key, " ")] += value(m)
+		}
+	}
+	return sums
+}
+
+// total adds up those whose key begins so.
+func total(sums map[string]float64, prefix string) (n float64) {
+	for key, value := range sums {
+		if strings.HasPrefix(key, prefix) {
+			n += value
+		}
+	}
+	return n
+}
