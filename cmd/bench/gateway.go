@@ -10,8 +10,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/klauspost/compress/gzip"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"crier/internal/gate"
 	"crier/internal/gateway"
@@ -63,11 +61,9 @@ func yardstick(ctx context.Context, log *slog.Logger) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g := gateway.New(ctx, gateway.DefaultConfig(), gateway.Parts{
 		Ledger: book, Queue: tasks.NewQueue(client, ledger.DefaultConfig().Namespace), Gate: gate.New(client, gate.DefaultConfig()),
-		Keys: keys, Registry: registry, Log: log,
+		Keys: keys, Registry: tasks.NewRegistry("bench"), Log: log,
 		Probe: func(context.Context) (float64, error) { return 0, nil },
 	})
 	go g.Watch(ctx)

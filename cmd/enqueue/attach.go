@@ -16,10 +16,13 @@ import (
 	"crier/internal/tasks"
 )
 
+// observer is told of requests to the Chat API: see apiclient.Config.
+type observer = func(endpoint string, status int, took time.Duration)
+
 // newUploader reads the settings of the Chat API and returns what puts files
-// there; close its Client. Wrong settings are a usage error. It connects to
-// nothing yet.
-func (a *app) newUploader(c settings.Chat, log *slog.Logger) (*tasks.Attachments, error) {
+// there, and tells observe, if not nil, of each request; close its Client. Wrong
+// settings are a usage error. It connects to nothing yet.
+func (a *app) newUploader(c settings.Chat, observe observer, log *slog.Logger) (*tasks.Attachments, error) {
 	var faults settings.Faults
 	access := c.ReadChat(&faults, apiclient.CheckApp)
 	if err := faults.Err(); err != nil {
@@ -29,13 +32,14 @@ func (a *app) newUploader(c settings.Chat, log *slog.Logger) (*tasks.Attachments
 		Fixed: access.Token, Redis: a.redis, Namespace: a.namespace,
 		Credentials: apiclient.CredentialsConfig{
 			BaseURL: access.BaseURL, Org: access.Org, App: access.App, Timeout: access.Timeout,
-			ClientID: access.ClientID, Secret: access.Secret,
+			ClientID: access.ClientID, Secret: access.Secret, Observe: observe,
 		},
 	}, log)
 	if err != nil {
 		return nil, &usageError{err}
 	}
 	cfg := apiclient.DefaultConfig()
+	cfg.Observe = observe
 	cfg.BaseURL, cfg.Org, cfg.App, cfg.Timeout, cfg.Tokens = access.BaseURL, access.Org, access.App, access.Timeout, tokens
 	client, err := apiclient.New(cfg)
 	if err != nil {
@@ -119,7 +123,7 @@ func (f *attached) parseWith(file tasks.Attachment) (tasks.Document, error) {
 // put uploads the file for a submission that is otherwise right, and returns
 // the document that refers to it.
 func (f *attached) put(ctx context.Context, a *app, sub tasks.Submission, s *tasks.Submitter) (tasks.Document, error) {
-	uploader, err := a.newUploader(f.chat, slog.New(slog.DiscardHandler)) // what fails for good is returned
+	uploader, err := a.newUploader(f.chat, nil, slog.New(slog.DiscardHandler)) // what fails for good is returned
 	if err != nil {
 		return tasks.Document{}, err
 	}

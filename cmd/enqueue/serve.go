@@ -8,9 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
+	"crier/internal/apiclient"
 	"crier/internal/gateway"
 	"crier/internal/redisconn"
 	"crier/internal/settings"
@@ -50,7 +48,9 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 		return &usageError{err}
 	}
 	redisconn.SetLogger(log)
-	files, err := c.files(a, log)
+	registry := tasks.NewRegistry(settings.Version())
+	registry.MustRegister(a.conn.Metrics(), tasks.NewFleet(tasks.FleetParts{Ledger: a.ledger, Gate: a.gate, Queue: a.queue, Log: log}))
+	files, err := c.files(a, tasks.NewMetrics(registry, apiclient.FormUnified), log)
 	if err != nil {
 		return err
 	}
@@ -64,8 +64,6 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 	if local := gateway.OnlyLocal(listener.Addr().String()); certificate == nil && !local {
 		log.Warn("API keys and targets cross the network unencrypted, unless a proxy before this one speaks TLS: set ENQUEUE_TLS_CERT and ENQUEUE_TLS_KEY")
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), tasks.BuildInfo(settings.Version()))
 	g := gateway.New(ctx, cfg, gateway.Parts{
 		Ledger: a.ledger, Queue: a.queue, Gate: a.gate, Keys: keys, Files: files, Registry: registry, Log: log,
 		Probe: func(ctx context.Context) (float64, error) {
@@ -146,9 +144,9 @@ func (c *serveCommand) certificate(faults *settings.Faults, log *slog.Logger) *g
 }
 
 // files returns what uploads files; nil = nothing says who we are to the Chat API.
-func (c *serveCommand) files(a *app, log *slog.Logger) (*tasks.Attachments, error) {
+func (c *serveCommand) files(a *app, metrics *tasks.Metrics, log *slog.Logger) (*tasks.Attachments, error) {
 	if c.ChatToken+c.ChatTokenFile+c.ChatClientID+c.ChatClientSecret+c.ChatClientSecretFile == "" {
 		return nil, nil
 	}
-	return a.newUploader(c.Chat, log)
+	return a.newUploader(c.Chat, metrics.Observe, log)
 }

@@ -22,15 +22,15 @@ type chatAPI struct {
 }
 
 // newClient makes the client with its source of tokens.
-func (c *chatAPI) newClient(observe func(string, int, time.Duration)) (*apiclient.Client, error) {
+func (c *chatAPI) newClient(metrics *tasks.Metrics) (*apiclient.Client, error) {
 	cfg := c.chat
-	cfg.Observe = observe
+	cfg.Observe = metrics.Observe
 	var err error
 	c.tokens, err = tasks.NewTokens(tasks.TokensConfig{
 		Fixed: c.access.Token, Redis: c.redis, Namespace: c.tasks.Namespace,
 		Credentials: apiclient.CredentialsConfig{
 			BaseURL: cfg.BaseURL, Org: cfg.Org, App: cfg.App, Timeout: cfg.Timeout,
-			ClientID: c.access.ClientID, Secret: c.access.Secret, Observe: observe,
+			ClientID: c.access.ClientID, Secret: c.access.Secret, Observe: metrics.Observe,
 		},
 	}, c.log)
 	if err != nil {

@@ -13,9 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-
 	"crier/internal/gate"
 	"crier/internal/ledger"
 	"crier/internal/redisconn"
@@ -68,15 +65,23 @@ func (e *usageError) Unwrap() error { return e.err }
 
 // work runs the parts in the order in which they need each other.
 func work(ctx context.Context, c config, log *slog.Logger) error {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), tasks.BuildInfo(settings.Version()))
-
 	redisconn.SetLogger(log)
 	conn, err := redisconn.Open(c.redisURL, redisconn.PoolSize(c.connections()))
 	if err != nil {
 		return &usageError{"REDIS_URL", err}
 	}
 	defer func() { _ = conn.Close() }()
+
+	book, err := ledger.New(conn.Client, c.ledger)
+	if err != nil {
+		return err
+	}
+	gates := gate.New(conn.Client, c.gate)
+	registry := tasks.NewRegistry(settings.Version())
+	metrics := tasks.NewMetrics(registry, c.chat.Form)
+	registry.MustRegister(conn.Metrics(), tasks.NewFleet(tasks.FleetParts{
+		Ledger: book, Gate: gates, Queue: tasks.NewQueue(conn.Client, c.tasks.Namespace), Log: log,
+	}))
 
 	health := &health{conn: conn, draining: ctx}
 	if c.adminAddr != "" {
@@ -91,19 +96,14 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
-	book, err := ledger.New(conn.Client, c.ledger)
-	if err != nil {
-		return err
-	}
 	chat := &chatAPI{config: c, redis: conn.Client, log: log}
-	gates := gate.New(conn.Client, c.gate)
-	w, err := tasks.NewWorker(c.tasks, tasks.Parts{
-		Redis: conn.Client, RedisUptime: facts.Uptime, Ledger: book, Gate: gates,
-		Registry: registry, Log: log, NewClient: chat.newClient,
-	})
+	client, err := chat.newClient(metrics)
 	if err != nil {
 		return err
 	}
+	w := tasks.NewWorker(c.tasks, tasks.Parts{
+		Redis: conn.Client, RedisUptime: facts.Uptime, Ledger: book, Gate: gates, Metrics: metrics, Client: client, Log: log,
+	})
 	if err := prepare(ctx, w, log); err != nil || ctx.Err() != nil {
 		return err
 	}

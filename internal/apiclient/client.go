@@ -114,7 +114,7 @@ func (c *Client) withToken(ctx context.Context, attempt func(token string) *Erro
 func (c *Client) attempt(ctx context.Context, call Call, token string) (Answer, *Error) {
 	r := c.readers.Get().(*reader)
 	defer c.readers.Put(r)
-	p := post{endpoint: "messages", url: c.url, token: token, body: call.Body, secret: token}
+	p := post{endpoint: messagesEndpoint, url: c.url, token: token, body: call.Body, secret: token}
 	switch {
 	case c.form == FormSplit:
 		p.endpoint += "_" + string(call.TargetType)

@@ -32,6 +32,22 @@ type Config struct {
 	Observe func(endpoint string, status int, d time.Duration)
 }
 
+// Endpoints lists the names that Observe is told of where messages go in this form.
+func Endpoints(form Form) []string {
+	endpoints := []string{TokenEndpoint, FilesEndpoint}
+	if form != FormSplit {
+		return append(endpoints, messagesEndpoint)
+	}
+	for _, t := range TargetTypes() {
+		endpoints = append(endpoints, messagesEndpoint+"_"+string(t))
+	}
+	return endpoints
+}
+
+// messagesEndpoint is the name of calls with messages; in the split form the
+// target type follows.
+const messagesEndpoint = "messages"
+
 // DefaultConfig returns the defaults of all that has one: not Org, App and Tokens.
 func DefaultConfig() Config {
 	return Config{BaseURL: "https://a1.easecdn.com", Form: FormUnified, Timeout: 15 * time.Second, MaxConns: 40}

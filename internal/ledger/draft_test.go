@@ -254,7 +254,7 @@ func TestDraftIsALoad(t *testing.T) {
 		fields := func(id string) []string {
 			return slices.Sorted(maps.Keys(client.HGetAll(t.Context(), l.keys(id).job).Val()))
 		}
-		want := append(fields("k"), "dfp") // only what Begin goes by
+		want := append(fields("k"), "dfp", "launched") // only what Begin goes by, and when it was whole
 		slices.Sort(want)
 		if diff := cmp.Diff(want, fields("j")); diff != "" {
 			t.Errorf("what the job consists of: %s", diff)

@@ -51,6 +51,7 @@ type Job struct {
 	Throttled int64 // calls refused for a quota
 
 	Created, Started, Finished time.Time // zero where it has not happened
+	Launched                   time.Time // when a job that was loading began to wait for its calls; zero if it never was
 	IdleUntil                  time.Time // when the job ends unless something is added; zero if it is not loading
 
 	Reasons map[string]int64 // why targets were not sent: Code.Reason -> targets
@@ -81,6 +82,18 @@ func (l *Ledger) Document(ctx context.Context, id string) ([]byte, error) {
 		return nil, fmt.Errorf("ledger: document: %w", err)
 	}
 	return doc, nil
+}
+
+// Accepted is from when on the job's sender waits for it: since it was whole, or
+// since its time has come.
+func (j Job) Accepted() time.Time {
+	at := j.Created
+	for _, later := range []time.Time{j.Launched, j.SendAt} {
+		if later.After(at) {
+			at = later
+		}
+	}
+	return at
 }
 
 // Expired reports whether the job's time is over. While it is loading that ends nothing.
@@ -126,7 +139,7 @@ func parseJob(id string, fields map[string]string) Job {
 		Total: number("total"), Pending: number("pending"), Sent: number("sent"), Failed: number("failed"),
 		Unknown: number("unknown"), Cancelled: number("cancelled"), Resent: number("resent"),
 		Calls: number("calls"), Throttled: number("throttled"),
-		Created: at("created"), Started: since("started"), Finished: since("finished"),
+		Created: at("created"), Started: since("started"), Finished: since("finished"), Launched: at("launched"),
 		Reasons: map[string]int64{},
 	}
 	if job.State == StateLoading {

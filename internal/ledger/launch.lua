@@ -8,8 +8,9 @@ local why = barred()
 if why then return why end
 if tonumber(job[3]) == 0 then return {'empty'} end
 local t = redis.call('TIME')
-local state = tonumber(job[4] or 0) > t[1] * 1000 + math.floor(t[2] / 1000) and 'scheduled' or 'running'
-redis.call('HSET', KEYS[1], 'state', state, 'fp', ARGV[4])
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local state = tonumber(job[4] or 0) > now and 'scheduled' or 'running'
+redis.call('HSET', KEYS[1], 'state', state, 'fp', ARGV[4], 'launched', now)
 redis.call('HDEL', KEYS[1], 'v', 'idle', 'idle_at')
 tidy(KEYS[2], KEYS[4])
 return {'done', state}

@@ -30,10 +30,9 @@ type Facts struct {
 	Embedded bool
 	// Version as in "7.2.4"; "" = not told.
 	Version string
-	// MaxMemory in bytes; 0 = no limit, or not told.
+	// MaxMemory of the fullest master in bytes; 0 = no limit, or not told.
 	MaxMemory int64
-	// MemoryShare is the part of MaxMemory in use, of the fullest master; 0 = there
-	// is no limit, or not told.
+	// MemoryShare is the part of MaxMemory in use; 0 = there is no limit, or not told.
 	MemoryShare float64
 	// MaxMemoryPolicy as in redis.conf, such as "noeviction"; "" = not told.
 	MaxMemoryPolicy string
@@ -45,6 +44,18 @@ type Facts struct {
 	AppendOnly string
 	// Uptime of the server, in whole seconds; 0 = not told.
 	Uptime time.Duration
+	// Load is what it does and how it fares; zero where the version is not told.
+	Load Load
+}
+
+// Load changes all the time.
+type Load struct {
+	UsedMemory  int64 // bytes, of the fullest master
+	Clients     int64 // connections, of all masters together
+	Commands    int64 // since the start, of all masters together
+	EvictedKeys int64 // likewise
+	Replicas    int64 // of the master that has the fewest
+	NotSaved    bool  // the last write to the log of writes failed, or the last snapshot
 }
 
 // noEviction is the only policy under which no key is lost.
@@ -103,10 +114,15 @@ func (f *Facts) merge(other Facts) {
 	if other.MayEvict && !f.MayEvict {
 		f.MayEvict, f.MaxMemoryPolicy = true, other.MaxMemoryPolicy
 	}
-	if f.MaxMemory == 0 || other.MaxMemory > 0 && other.MaxMemory < f.MaxMemory {
-		f.MaxMemory = other.MaxMemory
+	unlimited := f.MaxMemory == 0 && (other.MaxMemory > 0 || other.Load.UsedMemory > f.Load.UsedMemory)
+	if unlimited || other.MemoryShare > f.MemoryShare {
+		f.MaxMemory, f.MemoryShare, f.Load.UsedMemory = other.MaxMemory, other.MemoryShare, other.Load.UsedMemory
 	}
-	f.MemoryShare = max(f.MemoryShare, other.MemoryShare)
+	f.Load.Clients += other.Load.Clients
+	f.Load.Commands += other.Load.Commands
+	f.Load.EvictedKeys += other.Load.EvictedKeys
+	f.Load.Replicas = min(f.Load.Replicas, other.Load.Replicas)
+	f.Load.NotSaved = f.Load.NotSaved || other.Load.NotSaved
 	if other.AppendOnly == "no" {
 		f.AppendOnly = "no"
 	}
@@ -130,9 +146,11 @@ func checkServer(ctx context.Context, client redis.Cmdable) (Facts, error) {
 		// Only miniredis, the embedded server, knows no version.
 		return Facts{Embedded: true, MaxMemoryPolicy: noEviction, AppendOnly: "no"}, nil
 	}
-	uptime, _ := strconv.Atoi(info["uptime_in_seconds"]) // absent = not told = 0
-	maxMemory, _ := strconv.ParseInt(info["maxmemory"], 10, 64)
-	used, _ := strconv.ParseInt(info["used_memory"], 10, 64)
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(info[name], 10, 64) // absent = not told = 0
+		return n
+	}
+	maxMemory, used := number("maxmemory"), number("used_memory")
 	share := 0.0
 	if maxMemory > 0 {
 		share = float64(used) / float64(maxMemory)
@@ -145,7 +163,12 @@ func checkServer(ctx context.Context, client redis.Cmdable) (Facts, error) {
 		MaxMemoryPolicy: policy,
 		MayEvict:        policy != "" && policy != noEviction,
 		AppendOnly:      map[string]string{"0": "no", "1": "yes"}[info["aof_enabled"]],
-		Uptime:          time.Duration(uptime) * time.Second,
+		Uptime:          time.Duration(number("uptime_in_seconds")) * time.Second,
+		Load: Load{
+			UsedMemory: used, Clients: number("connected_clients"), Commands: number("total_commands_processed"),
+			EvictedKeys: number("evicted_keys"), Replicas: number("connected_slaves"),
+			NotSaved: info["rdb_last_bgsave_status"] == "err" || info["aof_last_write_status"] == "err" || info["aof_last_bgrewrite_status"] == "err",
+		},
 	}, nil
 }
 

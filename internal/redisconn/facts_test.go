@@ -40,7 +40,7 @@ func TestCheckRealServer(t *testing.T) {
 			if limited := tt.want.MaxMemory > 0; limited != (got.MemoryShare > 0 && got.MemoryShare < 1) {
 				t.Errorf("%v of the memory is in use", got.MemoryShare)
 			}
-			got.Version, got.Uptime, got.MemoryShare = "", 0, 0
+			got.Version, got.Uptime, got.MemoryShare, got.Load = "", 0, 0, redisconn.Load{}
 			if got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}

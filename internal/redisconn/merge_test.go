@@ -6,8 +6,8 @@ import (
 )
 
 func TestMergeTakesTheWorst(t *testing.T) {
-	a := Facts{Version: "7.2.4", MaxMemory: 100, MaxMemoryPolicy: "noeviction", AppendOnly: "yes", Uptime: time.Hour}
-	b := Facts{Version: "7.0.9", MaxMemory: 50, MaxMemoryPolicy: "allkeys-lru", MayEvict: true, AppendOnly: "no", Uptime: time.Minute}
+	a := Facts{Version: "7.2.4", MaxMemory: 100, MemoryShare: .5, MaxMemoryPolicy: "noeviction", AppendOnly: "yes", Uptime: time.Hour}
+	b := Facts{Version: "7.0.9", MaxMemory: 50, MemoryShare: .9, MaxMemoryPolicy: "allkeys-lru", MayEvict: true, AppendOnly: "no", Uptime: time.Minute}
 	for name, facts := range map[string][2]Facts{"good first": {a, b}, "bad first": {b, a}} {
 		got := facts[0]
 		got.merge(facts[1])

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"crier/internal/chatsim"
@@ -35,9 +36,9 @@ func TestResumePutsTokens(t *testing.T) {
 			t.Errorf("%+v, %v, want %+v", got, err, want)
 		}
 	}
-	info, err := c.Queue.info(false)
-	if err != nil || info == nil || info.Pending != maxTokens { // once
-		t.Fatalf("tokens: %+v, %v", info, err)
+	load, err := c.Queue.load(t.Context(), c.Queue.name(false))
+	if err != nil || load.tasks[asynq.TaskStatePending] != maxTokens { // once
+		t.Fatalf("tokens: %+v, %v", load, err)
 	}
 	r.start()
 	r.finished("j1")

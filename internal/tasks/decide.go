@@ -31,10 +31,13 @@ func (p Policy) spent(h history) bool {
 // mention: its answer was not lost, the API just does not say.
 const missingAttempts = 3
 
-// The results of calls that were accepted; all others are named by their cause.
+// The results of calls that were accepted, and of those that say nothing; all
+// others are named by the kind of the answer or the reason of the outcome.
 const (
-	resultSent   = "sent"
-	resultPartly = "partly_sent"
+	resultSent         = "sent"
+	resultPartly       = "partly_sent"
+	resultNotMentioned = "not_mentioned" // a 200 without a word of any target
+	resultNotMade      = "not_made"      // Redis had not heard of the worker in time
 )
 
 // decision is everything that follows from one answer.
@@ -212,7 +215,7 @@ func accepted(b batch, answer apiclient.Answer, holdLost bool, p Policy, now tim
 	}
 	d.updates = append(d.updates, sent)
 	if len(answer.Missing) == len(b.index) { // whatever the API has done, it does not say
-		d.result, d.hold = "not_mentioned", away(0)
+		d.result, d.hold = resultNotMentioned, away(0)
 		if !holdLost {
 			held := stays(b, ledger.Lost, d.result)
 			d.held = &held

@@ -53,6 +53,7 @@ type flight struct {
 
 	err      error         // of the call
 	took     time.Duration // the call
+	over     time.Time     // when it was, by Redis's clock
 	decision decision      // what follows from it
 }
 
@@ -256,7 +257,7 @@ func (d *delivery) turn() error {
 func (d *delivery) post(f *flight) {
 	if !d.ledger.Leased() { // since the mark: others may be at these targets
 		d.dispatch.unused(d.recording, f.campaign.targetType, f.permit)
-		f.err, f.decision = errNotMade, stays(f.batch, f.notDone(), "not_made")
+		f.err, f.decision = errNotMade, stays(f.batch, f.notDone(), resultNotMade)
 		f.decision.delay, f.bytes = beatEvery/2, 0
 		return
 	}
@@ -269,7 +270,7 @@ func (d *delivery) post(f *flight) {
 		TargetType: f.campaign.targetType, Body: body, Lines: f.cut.Lines, Count: f.cut.Count,
 	})
 	d.dispatch.release() // the place is for the call, not for its record
-	f.err, f.took = err, time.Since(started)
+	f.err, f.took, f.over = err, time.Since(started), d.clock()
 	f.cleared = !f.refused.IsZero() && d.passed(f.campaign.targetType).After(f.refused)
 	f.decision = decide(f.batch, answer, err, d.job.Hold, d.policy, time.Now())
 	if withinQuota(err) {
@@ -289,7 +290,7 @@ func (d *delivery) post(f *flight) {
 // settle ends a batch's way: what is left of it is to be done again. The error
 // says why it could not be recorded.
 func (d *delivery) settle(f *flight, err error) {
-	d.metrics.call(d.job, f.batch, f.decision)
+	d.metrics.call(d.job, f.batch, f.decision, f.over)
 	d.logCall(f)
 	if err != nil {
 		d.late(d.segment, f.decision, err)

@@ -30,7 +30,7 @@ func heldDelivery(stop context.Context, t *testing.T, log *slog.Logger, todo ...
 	if _, err := g.Report(t.Context(), "users", false, gate.Hold{Reason: gate.ReasonPlan, Base: time.Hour, Max: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	m := newMetrics(prometheus.NewRegistry())
+	m := NewMetrics(prometheus.NewRegistry(), apiclient.FormUnified)
 	w := &Worker{gate: g, metrics: m, log: log, recording: t.Context()}
 	limits := DefaultLimits(apiclient.FormUnified)
 	w.inForce.Store(&limits)

@@ -60,7 +60,7 @@ const (
 
 // newDispatcher makes a dispatcher with so many places for calls. A lane that has
 // use for several gives a group of them a moment to become free together.
-func newDispatcher(ctx context.Context, g *gate.Gate, name string, calls, group int, m *metrics, log *slog.Logger) *dispatcher {
+func newDispatcher(ctx context.Context, g *gate.Gate, name string, calls, group int, m *Metrics, log *slog.Logger) *dispatcher {
 	d := &dispatcher{
 		urgent: name == urgentName, gate: g, places: semaphore.NewWeighted(int64(calls)), group: group, lanes: map[apiclient.TargetType]*lane{},
 		gateWait: m.gateWait.WithLabelValues(name), log: log,

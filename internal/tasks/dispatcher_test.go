@@ -28,7 +28,7 @@ func startDispatcher(t *testing.T, calls int, quotas gate.Quotas) *dispatcher {
 	config := unpaced()
 	config.Quotas = quotas
 	g := gate.New(redistest.Start(t).Client(), config)
-	return newDispatcher(t.Context(), g, "bulk", calls, calls/4, newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
+	return newDispatcher(t.Context(), g, "bulk", calls, calls/4, NewMetrics(prometheus.NewRegistry(), apiclient.FormUnified), slog.New(slog.DiscardHandler))
 }
 
 // acquire waits for a permit, or until ctx ends.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -168,6 +169,9 @@ func TestKeptNamesAreOfTheirJob(t *testing.T) {
 		}
 		if _, err := control.Cancel(t.Context(), "j"); err != nil {
 			t.Fatal(err)
+		}
+		if left, err := control.Settle(t.Context(), []string{"j"}, time.Second); len(left) > 0 || err != nil {
+			t.Fatal(left, err)
 		}
 		if err := control.Delete(t.Context(), "j", 0); err != nil {
 			t.Fatal(err)

@@ -2,9 +2,9 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -15,6 +15,7 @@ import (
 // J": which segment a slot gets is the ledger's business, so tokens are
 // interchangeable, a spare one ends at once, and a lost one is but a lost slot.
 type Queue struct {
+	redis     redis.UniversalClient
 	client    *asynq.Client
 	inspector *asynq.Inspector
 	namespace string
@@ -30,7 +31,7 @@ const maxTokens = 8
 // NewQueue returns the queues of a namespace.
 func NewQueue(client redis.UniversalClient, namespace string) *Queue {
 	return &Queue{
-		client: asynq.NewClientFromRedisClient(client), inspector: asynq.NewInspectorFromRedisClient(client),
+		redis: client, client: asynq.NewClientFromRedisClient(client), inspector: asynq.NewInspectorFromRedisClient(client),
 		namespace: namespace,
 	}
 }
@@ -42,6 +43,9 @@ func (q *Queue) name(urgent bool) string {
 	}
 	return q.namespace + "-bulk"
 }
+
+// names lists them, whether anything was ever put there or not.
+func (q *Queue) names() []string { return []string{q.name(false), q.name(true), q.intake()} }
 
 // intake returns the raw queue, on which backends put send jobs.
 func (q *Queue) intake() string { return q.namespace + "-intake" }
@@ -66,30 +70,76 @@ const tokenTimeout = 30 * time.Minute
 
 // oldest returns when the token at the head of a queue was put there; tokens
 // that were put before have been taken. With an empty queue that is now.
-func (q *Queue) oldest(urgent bool) (time.Time, error) {
+func (q *Queue) oldest(ctx context.Context, urgent bool) (time.Time, error) {
 	now := time.Now()
-	info, err := q.info(urgent)
-	if err != nil || info == nil {
-		return now, err
-	}
-	return now.Add(-info.Latency), nil
+	load, err := q.load(ctx, q.name(urgent))
+	return now.Add(-load.latency), err
 }
 
 // waiting reports whether tokens wait for a slot.
-func (q *Queue) waiting(urgent bool) (bool, error) {
-	info, err := q.info(urgent)
-	return info != nil && info.Pending > 0, err
+func (q *Queue) waiting(ctx context.Context, urgent bool) (bool, error) {
+	load, err := q.load(ctx, q.name(urgent))
+	return load.tasks[asynq.TaskStatePending] > 0, err
 }
 
-// info is what asynq knows of a queue, nil where nothing was ever put there.
-func (q *Queue) info(urgent bool) (*asynq.QueueInfo, error) {
-	name := q.name(urgent)
-	known, err := q.inspector.Queues()
-	if err != nil || !slices.Contains(known, name) {
-		return nil, wrapQueue(err)
+// queueLoad is what waits in a queue, and what asynq keeps of it.
+type queueLoad struct {
+	tasks   map[asynq.TaskState]int // see taskStates
+	latency time.Duration           // age of the oldest pending task
+}
+
+// taskStates are asynq's, but for that of groups, which are not used here.
+func taskStates() []asynq.TaskState {
+	return []asynq.TaskState{
+		asynq.TaskStatePending, asynq.TaskStateActive, asynq.TaskStateScheduled,
+		asynq.TaskStateRetry, asynq.TaskStateArchived, asynq.TaskStateCompleted,
 	}
+}
+
+// load looks at a queue; one on which nothing was ever put is empty.
+func (q *Queue) load(ctx context.Context, name string) (queueLoad, error) {
 	info, err := q.inspector.GetQueueInfo(name)
-	return info, wrapQueue(err)
+	if err != nil {
+		return q.count(ctx, name)
+	}
+	return queueLoad{latency: info.Latency, tasks: map[asynq.TaskState]int{
+		asynq.TaskStatePending: info.Pending, asynq.TaskStateActive: info.Active, asynq.TaskStateScheduled: info.Scheduled,
+		asynq.TaskStateRetry: info.Retry, asynq.TaskStateArchived: info.Archived, asynq.TaskStateCompleted: info.Completed,
+	}}, nil
+}
+
+// count looks at a queue itself, where asynq does not: one that is not in its list,
+// or with a broken task in it, whose id is listed and whose record is gone.
+func (q *Queue) count(ctx context.Context, name string) (queueLoad, error) {
+	prefix := "asynq:{" + name + "}:"
+	counts := map[asynq.TaskState]*redis.IntCmd{}
+	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, state := range taskStates() {
+			if key := prefix + state.String(); state == asynq.TaskStatePending || state == asynq.TaskStateActive {
+				counts[state] = p.LLen(ctx, key)
+			} else {
+				counts[state] = p.ZCard(ctx, key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return queueLoad{}, wrapQueue(err)
+	}
+	load := queueLoad{tasks: map[asynq.TaskState]int{}}
+	for state, n := range counts {
+		load.tasks[state] = int(n.Val())
+	}
+	oldest, err := q.redis.LIndex(ctx, prefix+"pending", -1).Result()
+	if err == nil {
+		var since int64
+		since, err = q.redis.HGet(ctx, prefix+"t:"+oldest, "pending_since").Int64()
+		load.latency = time.Since(time.Unix(0, since))
+	}
+	if errors.Is(err, redis.Nil) { // nothing is pending, or it is the broken one
+		load.latency, err = 0, nil
+	}
+	return load, wrapQueue(err)
 }
 
 func wrapQueue(err error) error {

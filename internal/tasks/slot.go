@@ -106,7 +106,7 @@ func (w *Worker) endSlice(stop context.Context, end context.CancelFunc, urgent b
 			return
 		case <-tick.C:
 		}
-		if waiting, err := w.queue.waiting(urgent); err != nil || waiting {
+		if waiting, err := w.queue.waiting(stop, urgent); err != nil || waiting {
 			end()
 			return
 		}

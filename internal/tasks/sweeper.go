@@ -83,7 +83,7 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	}
 	oldest := map[bool]time.Time{}
 	for _, urgent := range []bool{false, true} {
-		if oldest[urgent], err = s.queue.oldest(urgent); err != nil {
+		if oldest[urgent], err = s.queue.oldest(ctx, urgent); err != nil {
 			return err
 		}
 	}
@@ -106,7 +106,6 @@ const auditEvery = 5 * time.Second
 // and lets the worker join jobs that have work left and no slot of it: at the
 // queue, another one may be the first at every token.
 func (s *sweeper) audit(ctx context.Context, active []ledger.Progress) error {
-	s.noteRunning(active)
 	for _, p := range active {
 		for segment, claim := range s.ledger.Forgotten(p) {
 			freed, err := s.ledger.Free(ctx, p.Job.ID, segment, claim)

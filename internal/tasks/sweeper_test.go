@@ -73,7 +73,7 @@ func TestIdleJobIsEnded(t *testing.T) {
 		t.Errorf("it was ended after %v", waited)
 	}
 	r.await("left", func(Status) bool {
-		return testutil.ToFloat64(w.metrics.targets.WithLabelValues("users", "cancelled")) == 2
+		return testutil.ToFloat64(w.metrics.targets.WithLabelValues("users", "cancelled")) == 3 // of both jobs
 	})
 	if s := r.await("kept", func(Status) bool { return true }); s.State != ledger.StateLoading || s.Pending != 3 {
 		t.Errorf("kept: %+v", s)

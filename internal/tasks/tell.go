@@ -123,7 +123,7 @@ func (w *Worker) end(ctx context.Context, id string, state ledger.State) {
 		log.Info("job ended", "state", state)
 		return
 	}
-	w.metrics.jobDuration.WithLabelValues(job.Priority()).Observe(job.Finished.Sub(job.Created).Seconds())
+	w.metrics.jobDuration.WithLabelValues(job.Priority()).Observe(max(job.Finished.Sub(job.Accepted()), 0).Seconds())
 	log.Info("job ended", "state", state, "name", job.Name, "total", job.Total, "sent", job.Sent, "failed", job.Failed,
 		"unknown", job.Unknown, "cancelled", job.Cancelled, "resent", job.Resent, "calls", job.Calls,
 		"seconds", job.Finished.Sub(job.Created).Seconds())

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"crier/internal/apiclient"
@@ -45,10 +44,10 @@ type Parts struct {
 	RedisUptime time.Duration
 	Ledger      *ledger.Ledger
 	Gate        *gate.Gate
-	Registry    prometheus.Registerer
+	Metrics     *Metrics
 	Log         *slog.Logger
-	// NewClient makes the Chat API client; observe is told of every request.
-	NewClient func(observe func(endpoint string, status int, took time.Duration)) (*apiclient.Client, error)
+	// Client is closed by Run.
+	Client *apiclient.Client
 }
 
 // Worker delivers jobs: it lends slots from the asynq queues, works on
@@ -66,7 +65,7 @@ type Worker struct {
 	crew    *crew     // makes calls
 	bodies  sync.Pool // of *[]byte: bodies of calls
 	policy  Policy
-	metrics *metrics
+	metrics *Metrics
 	log     *slog.Logger
 
 	// Three ends, one after the other: draining, no new calls are made;
@@ -79,8 +78,7 @@ type Worker struct {
 	blind   seldom                 // of limits that cannot be read
 	inForce atomic.Pointer[Limits] // those configured, within what the fleet has learned
 
-	learning sync.Mutex // held while a limit is shared
-	running  atomic.Pointer[map[string]int]
+	learning sync.Mutex   // held while a limit is shared
 	skew     atomic.Int64 // nanoseconds: see clock
 	passes   map[apiclient.TargetType]*atomic.Pointer[time.Time]
 
@@ -91,10 +89,10 @@ type Worker struct {
 var ErrForeign = errors.New("the namespace belongs to another app")
 
 // NewWorker returns a worker that does nothing yet.
-func NewWorker(cfg Config, p Parts) (*Worker, error) {
+func NewWorker(cfg Config, p Parts) *Worker {
 	w := &Worker{
 		cfg: cfg, ledger: p.Ledger, gate: p.Gate, redis: p.Redis, uptime: p.RedisUptime, queue: NewQueue(p.Redis, cfg.Namespace),
-		policy: cfg.Policy, metrics: newMetrics(p.Registry), log: p.Log, present: presences{jobs: map[string]*presence{}},
+		policy: cfg.Policy, metrics: p.Metrics, client: p.Client, log: p.Log, present: presences{jobs: map[string]*presence{}},
 		bodies: sync.Pool{New: func() any { return new([]byte) }},
 		passes: map[apiclient.TargetType]*atomic.Pointer[time.Time]{},
 	}
@@ -102,11 +100,7 @@ func NewWorker(cfg Config, p Parts) (*Worker, error) {
 		w.passes[t] = new(atomic.Pointer[time.Time])
 	}
 	w.inForce.Store(&cfg.Limits)
-	var err error
-	if w.client, err = p.NewClient(w.metrics.observe); err != nil {
-		return nil, err
-	}
-	return w, nil
+	return w
 }
 
 // Prepare ties the namespace to the worker's app and publishes its limits, and
@@ -138,7 +132,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	var agents sync.WaitGroup
 	agents.Go(w.beat)
 	agents.Go(w.followLimits)
-	agents.Go(w.observeGate)
 	agents.Go(w.watch)
 	var slots sync.WaitGroup // who lends them
 	slots.Go(newSweeper(w, time.Now().Add(-w.uptime)).run)

@@ -74,18 +74,17 @@ func (r *rig) start() (w *Worker, registry *prometheus.Registry, stop func()) {
 	gates := unpaced()
 	gates.Quotas = r.quota
 	gates.Margin = 250 * time.Millisecond // calls may be held up on their way for long on a machine full of tests
-	w, err := NewWorker(r.cfg, Parts{
-		Redis: client, RedisUptime: time.Hour, Ledger: r.ledger(), Gate: gate.New(client, gates),
-		Registry: registry, Log: slog.New(slog.NewTextHandler(logWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		NewClient: func(observe func(string, int, time.Duration)) (*apiclient.Client, error) {
-			c := apiclient.DefaultConfig()
-			c.BaseURL, c.Org, c.App, c.Tokens, c.Observe = r.url, config.Org, config.App, apiclient.FixedToken(config.Token), observe
-			return apiclient.New(c)
-		},
-	})
+	metrics := NewMetrics(registry, apiclient.FormUnified)
+	c := apiclient.DefaultConfig()
+	c.BaseURL, c.Org, c.App, c.Tokens, c.Observe = r.url, config.Org, config.App, apiclient.FixedToken(config.Token), metrics.Observe
+	chat, err := apiclient.New(c)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	w = NewWorker(r.cfg, Parts{
+		Redis: client, RedisUptime: time.Hour, Ledger: r.ledger(), Gate: gate.New(client, gates), Metrics: metrics, Client: chat,
+		Log: slog.New(slog.NewTextHandler(logWriter{r.t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
 	ctx, cancel := context.WithCancel(r.t.Context())
 	if err := w.Prepare(ctx); err != nil {
 		r.t.Fatal(err)
@@ -458,14 +457,9 @@ func TestSendAtAndExpiresAt(t *testing.T) {
 func TestForeignNamespaceIsRefused(t *testing.T) {
 	r := newRig(t, nil)
 	r.start()
-	w, err := NewWorker(Config{Namespace: "crier", App: "other/app", Limits: DefaultLimits(apiclient.FormUnified)}, Parts{
-		Redis: r.redis.Client(), Ledger: r.ledger(), Gate: r.gate, Registry: prometheus.NewRegistry(),
-		Log:       slog.New(slog.DiscardHandler),
-		NewClient: func(func(string, int, time.Duration)) (*apiclient.Client, error) { return nil, nil },
+	w := NewWorker(Config{Namespace: "crier", App: "other/app", Limits: DefaultLimits(apiclient.FormUnified)}, Parts{
+		Redis: r.redis.Client(), Ledger: r.ledger(), Gate: r.gate, Log: slog.New(slog.DiscardHandler),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := w.Prepare(t.Context()); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "chat-demo/testapp") {
 		t.Errorf("error %v", err)
 	}
