@@ -200,7 +200,7 @@ func TestCancelIsCutOff(t *testing.T) {
 	if s := w.status("by-worker"); s.Cancelled != 100 || w.sim.Stats().Calls != 0 {
 		t.Errorf("%+v", s)
 	}
-	if n := sum(metrics(t, p)["crier_targets_total"], "outcome=cancelled"); n != 100 {
+	if n := sum(scrape(t, p.admin(t))["crier_targets_total"], "outcome=cancelled"); n != 100 {
 		t.Errorf("the worker counts %v cancelled targets", n)
 	}
 }
@@ -330,7 +330,7 @@ func TestExpiresWithNobodyAtWork(t *testing.T) {
 			t.Errorf("resume %s: %+v", id, got)
 		}
 	}
-	if n := sum(metrics(t, p)["crier_targets_total"], "outcome=cancelled"); n != 52 {
+	if n := sum(scrape(t, p.admin(t))["crier_targets_total"], "outcome=cancelled"); n != 52 {
 		t.Errorf("the worker counts %v cancelled targets", n)
 	}
 	if n := len(w.journal(chatsim.Users)); n != 0 {

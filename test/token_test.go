@@ -182,7 +182,7 @@ func TestShortLivedTokens(t *testing.T) {
 	eventually(t, "the workers' metrics tell of each fetch", func() bool {
 		told := 0.0
 		for _, p := range workers {
-			told += sum(metrics(t, p)["crier_token_refreshes_total"], "result=ok")
+			told += sum(scrape(t, p.admin(t))["crier_token_refreshes_total"], "result=ok")
 		}
 		return told == float64(desk.fetches(t))
 	})

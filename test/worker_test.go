@@ -1,17 +1,12 @@
 package test
 
 import (
-	"bufio"
-	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"crier/internal/chatsim"
 	"crier/internal/redistest"
@@ -141,7 +136,7 @@ func TestMetrics(t *testing.T) {
 	w.enqueue("send", "--target", "u1", "--target", "u2", "--target", "u3", "--text", "hello", "--wait")
 	w.send("--target", "1", "--target", "2", "--target-type", "chatgroups", "--text", "hello", "--priority", "urgent", "--wait")
 
-	families := metrics(t, p)
+	families := scrape(t, p.admin(t))
 	stats := w.sim.Stats()
 	for series, want := range map[string]float64{
 		"target_type=users outcome=sent":      float64(len(w.journal(chatsim.Users))),
@@ -171,39 +166,6 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s has no help", name)
 		}
 	}
-}
-
-// metrics fetches and parses what a worker tells Prometheus.
-func metrics(t *testing.T, p *process) map[string]*dto.MetricFamily {
-	t.Helper()
-	status, text := get(t, p.admin(t)+"/metrics")
-	if status != 200 {
-		t.Fatalf("/metrics answers %d: %s", status, text)
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bufio.NewReader(strings.NewReader(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return families
-}
-
-// sum adds up the counters or gauges that have all of these labels, NAME=VALUE.
-func sum(family *dto.MetricFamily, labels ...string) (total float64) {
-series:
-	for _, m := range family.GetMetric() {
-		have := map[string]bool{}
-		for _, l := range m.GetLabel() {
-			have[fmt.Sprintf("%s=%s", l.GetName(), l.GetValue())] = true
-		}
-		for _, label := range labels {
-			if !have[label] {
-				continue series
-			}
-		}
-		total += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-	}
-	return total
 }
 
 func TestAdminServerOff(t *testing.T) {

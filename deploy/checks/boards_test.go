@@ -38,7 +38,10 @@ type panel struct {
 	Datasource               source
 	GridPos                  struct{ X, Y, W, H int }
 	FieldConfig              struct {
-		Defaults struct{ Unit, NoValue string }
+		Defaults struct {
+			Unit, NoValue string
+			Mappings      []struct{ Type string }
+		}
 	}
 	Targets []target
 	Panels  []panel // of a row that is collapsed

@@ -89,7 +89,7 @@ func startSim(t *testing.T) (sim *chatsim.Server, url string) {
 	cfg.Latency, cfg.LatencyJitter = 5*time.Millisecond, 20*time.Millisecond
 	cfg.Quotas = chatsim.Quotas{chatsim.Groups: {{Calls: 4, Window: time.Second}}}
 	cfg.Refused = []string{"nobody"}
-	faults, err := chatsim.ParseFaults("throttle=2,unavailable=4,reset_after=3,reject=2,truncated=2,slow=3:delay=300ms")
+	faults, err := chatsim.ParseFaults("throttle=2,unavailable=4,reset_after=3,reject=3,forbidden=2,truncated=2,slow=3:delay=300ms")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func (f *fleet) sendList(id, options string, n int) {
 	f.must(http.MethodPost, "/v1/jobs/"+id+"/targets", list.String())
 }
 
-// inAn is a time from now as a document writes it.
+// inA is a time from now as a document writes it.
 func inA(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
 
 // standing makes jobs that stay for the whole test, in each state that lasts: the
@@ -94,49 +94,55 @@ func (f *fleet) standing() {
 	f.sendList("campaign", fmt.Sprintf(`{"expires_at":%q}`, inA(time.Minute)), 300_000)
 	f.must(http.MethodPost, "/v1/jobs/campaign/start", "")
 	f.send("later", "users", fmt.Sprintf(`{"send_at":%q,"expires_at":%q}`, inA(time.Hour), inA(2*time.Hour)), "u1", "u2")
-	f.sendList("paused", `{}`, 100)
+	f.send("paused", "users", fmt.Sprintf(`{"send_at":%q}`, inA(time.Hour)), "u1")
 	f.must(http.MethodPost, "/v1/jobs/paused/pause", "")
 	f.sendList("loading", `{}`, 10)
 }
 
 // load keeps jobs and mistakes coming until it is stopped.
 func (f *fleet) load() (stop func()) {
+	f.t.Helper()
 	ctx, cancel := context.WithCancel(f.t.Context())
 	options, err := redis.ParseURL(f.redis.URL)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	queue := asynq.NewClientFromRedisClient(redis.NewClient(options))
+	client := redis.NewClient(options)
+	queue := asynq.NewClientFromRedisClient(client)
 	var all sync.WaitGroup
-	all.Go(func() {
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for i := 0; ctx.Err() == nil; i++ {
-			f.send(fmt.Sprint("code-", i), "users", `{"priority":"urgent"}`, fmt.Sprint("someone-", i))
-			switch i % 5 {
-			case 0:
-				f.send(fmt.Sprint("group-", i), "chatgroups", `{"on_unknown":"hold"}`, "g1", "g2", "g3")
-			case 1:
-				f.send(fmt.Sprint("room-", i), "chatrooms", `{}`, "r1", "nobody")
-			case 2: // one of them is answered with a fault of the API's some time
-				f.call(http.MethodPost, "/v1/files?filename=a.txt", fmt.Sprint("text ", i))
-			case 3:
-				f.put(queue, fmt.Sprint("raw-", i/10), `{"target_type":"users","target":["u1"],"msg":{"type":"txt","msg":"hello"}}`)
-				f.put(queue, fmt.Sprint("wrong-", i/10), `{"target_type":"users"}`)
-			default:
-				f.call(http.MethodPost, "/v1/jobs", "no JSON")
-				f.call(http.MethodGet, "/v1/jobs/nobody", "")
+	every := func(d time.Duration, do func(i int)) {
+		all.Go(func() {
+			tick := time.NewTicker(d)
+			defer tick.Stop()
+			for i := 0; ctx.Err() == nil; i++ {
+				do(i)
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+				}
 			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-			}
-		}
+		})
+	}
+	every(100*time.Millisecond, func(i int) {
+		f.send(fmt.Sprint("code-", i), "users", `{"priority":"urgent"}`, fmt.Sprint("someone-", i))
+	})
+	every(400*time.Millisecond, func(i int) {
+		f.send(fmt.Sprint("group-", i), "chatgroups", `{"on_unknown":"hold"}`, "g1", "g2", "g3")
+		f.send(fmt.Sprint("room-", i), "chatrooms", `{}`, "r1", "nobody")
+		f.call(http.MethodPost, "/v1/jobs", "no JSON")
+		f.call(http.MethodGet, "/v1/jobs/nobody", "")
+	})
+	every(200*time.Millisecond, func(i int) { // each one comes again, when it was a job before
+		f.put(queue, fmt.Sprint("raw-", i/10), `{"target_type":"users","target":["u1"],"msg":{"type":"txt","msg":"hello"}}`)
+		f.put(queue, fmt.Sprint("wrong-", i/10), `{"target_type":"users"}`)
+	})
+	every(100*time.Millisecond, func(i int) { // some are refused by the API, which is a 502 of the gateway
+		f.call(http.MethodPost, "/v1/files?filename=a.txt", fmt.Sprint("text ", i))
 	})
 	return func() {
 		cancel()
 		all.Wait()
-		if err := queue.Close(); err != nil {
+		if err := client.Close(); err != nil {
 			f.t.Error(err)
 		}
 	}

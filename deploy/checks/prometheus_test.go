@@ -1,7 +1,7 @@
 package checks
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -14,12 +14,15 @@ import (
 	prometheus "github.com/prometheus/client_golang/api/prometheus/v1"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
+
+	"crier/internal/procs"
 )
 
 const (
 	warmUp   = 30 * time.Second // for the first scrapes, on a busy machine
 	patience = 30 * time.Second // for every expression to have its series
 	ending   = 20 * time.Second // for all jobs to end
+	settling = 10 * time.Second // for what is told to follow
 )
 
 // A real Prometheus watches a real fleet under load. Whatever a board or an alert
@@ -58,12 +61,41 @@ func TestPrometheusAnswersWhatIsAsked(t *testing.T) {
 	})
 	t.Logf("%d expressions", len(pending))
 	f.answersAll(pending)
+	f.tells(map[string]float64{
+		"Workers": 2, "Redis": 1, "Flowing?": 2, "Processes": 3, "Persistence": 1, "Versions": 1,
+		`max(crier_jobs{state="paused"})`: 1, `max(crier_jobs{state="scheduled"})`: 1, `max(crier_jobs{state="loading"})`: 1,
+	})
 
 	stop()
 	stopped = true
 	f.end()
 	f.booksAgree()
+	f.tells(map[string]float64{"Flowing?": 0, "Backlog": 0, "Time to empty": 0, "Late jobs": 0, `max(crier_jobs{state="running"})`: 0})
 	t.Logf("%v in all", time.Since(f.began).Round(time.Second))
+}
+
+// tells holds tiles, by their title, or expressions against what is known.
+func (f *fleet) tells(wants map[string]float64) {
+	f.t.Helper()
+	titles := map[string]string{}
+	for _, b := range readBoards(f.t) {
+		for _, p := range b.graphs() {
+			if p.Type == "stat" {
+				titles[p.Title] = choices.Replace(spans.Replace(p.Targets[0].Expr))
+			}
+		}
+	}
+	var told string
+	f.eventuallyOr("tiles tell what is", &told, func() bool {
+		told = ""
+		for title, want := range wants {
+			answer, err := f.instant(cmp.Or(titles[title], title))
+			if err != nil || len(answer) != 1 || float64(answer[0].Value) != want {
+				told += fmt.Sprintf("%s: %v %v, want %v\n", title, answer, err, want)
+			}
+		}
+		return told == ""
+	})
 }
 
 // answersAll asks until everything is answered. What is missing may still come:
@@ -132,11 +164,11 @@ func (f *fleet) shows(q query) error {
 	if err != nil {
 		return err
 	}
-	value, warnings, err := f.prometheus.QueryRange(f.t.Context(), q.expr, prometheus.Range{Start: f.began, End: time.Now(), Step: time.Second})
-	if err != nil || len(warnings) > 0 {
-		return fmt.Errorf("%w, warnings %v", err, warnings)
+	value, err := clean(f.prometheus.QueryRange(f.t.Context(), q.expr, prometheus.Range{Start: f.began, End: time.Now(), Step: time.Second}))
+	if err != nil {
+		return err
 	}
-	series := value.(model.Matrix)
+	series, _ := value.(model.Matrix) // else there is nothing in it
 	number := false
 	for _, one := range series {
 		for _, label := range q.labels {
@@ -156,12 +188,9 @@ func (f *fleet) shows(q query) error {
 
 // instant asks for values now.
 func (f *fleet) instant(expr string) (model.Vector, error) {
-	value, warnings, err := f.prometheus.Query(f.t.Context(), expr, time.Now())
+	value, err := clean(f.prometheus.Query(f.t.Context(), expr, time.Now()))
 	if err != nil {
 		return nil, err
-	}
-	if len(warnings) > 0 {
-		return nil, fmt.Errorf("warnings: %v", warnings)
 	}
 	switch v := value.(type) {
 	case model.Vector:
@@ -170,6 +199,14 @@ func (f *fleet) instant(expr string) (model.Vector, error) {
 		return model.Vector{{Value: v.Value}}, nil
 	}
 	return nil, fmt.Errorf("an answer of type %v", value.Type())
+}
+
+// clean is an answer that nothing is said against.
+func clean(value model.Value, warnings prometheus.Warnings, infos prometheus.Infos, err error) (model.Value, error) {
+	if err == nil && len(warnings)+len(infos) > 0 {
+		err = fmt.Errorf("warnings %q %q", warnings, infos)
+	}
+	return value, err
 }
 
 // rules are the expressions of all alerts and recorded series, which Prometheus
@@ -182,7 +219,7 @@ func (f *fleet) rules() (all []query) {
 	var found prometheus.RulesResult
 	f.eventually("all rules are evaluated", warmUp, func() bool {
 		var err error
-		if found, err = f.prometheus.Rules(f.t.Context()); err != nil {
+		if found, err = f.prometheus.Rules(f.t.Context(), nil); err != nil {
 			f.t.Fatal(err)
 		}
 		all = nil
@@ -273,48 +310,57 @@ func (f *fleet) end() {
 func (f *fleet) booksAgree() {
 	f.t.Helper()
 	ledger := map[string]int{}
-	for _, j := range f.jobs() {
+	jobs, urgent := f.jobs(), 0
+	for _, j := range jobs {
+		if j.Priority == "urgent" {
+			urgent += j.Sent
+		}
 		for outcome, n := range map[string]int{"sent": j.Sent, "failed": j.Failed, "unknown": j.Unknown, "cancelled": j.Cancelled} {
 			ledger[j.TargetType+" "+outcome] += n
 		}
 	}
 	var told string
-	f.eventuallyOr("the metrics count what the ledger counts", func() bool {
+	f.eventuallyOr("the metrics count what the ledger counts", &told, func() bool {
 		counted := map[string]int{}
 		for pair, n := range f.sums("crier_targets_total", "target_type", "outcome") {
 			counted[pair] = int(n)
 		}
 		told = fmt.Sprintf("ledger %v\nmetrics %v", ledger, counted)
-		return maps.EqualFunc(ledger, counted, func(a, b int) bool { return a == b })
-	}, &told)
-	f.eventuallyOr("numbers that count the same are the same", func() bool {
+		return maps.Equal(ledger, counted)
+	})
+	f.eventuallyOr("numbers that count the same are the same", &told, func() bool {
 		told = ""
 		same := func(what string, a, b float64) {
 			if a != b {
 				told += fmt.Sprintf("%s: %v and %v\n", what, a, b)
 			}
 		}
-		calls := total(f.sums("crier_chat_requests_total", "endpoint"), "messages")
-		same("requests and the API's own count", calls, float64(f.sim.Stats().Calls))
-		batches := f.sums("crier_batches_total", "result")
-		same("requests and results of calls", calls, total(batches, "")-batches["no_token"]-batches["not_made"])
-		same("refusals and results of calls", total(f.sums("crier_throttled_total", "kind"), ""), batches["throttled"])
-		same("requests and their times", calls, total(f.counts("crier_chat_request_duration_seconds", "endpoint"), "messages"))
-		same("requests and their targets", calls, total(f.counts("crier_batch_targets"), ""))
-		same("requests and their bytes", calls, total(f.counts("crier_batch_bytes"), ""))
+		requests := f.sums("crier_chat_requests_total", "endpoint", "code")
+		calls, batches := total(requests, "messages"), f.sums("crier_batches_total", "result")
+		same("requests and what the API has counted", calls, float64(f.sim.Stats().Calls))
+		same("requests and their times", calls, f.counts("crier_chat_request_duration_seconds", "endpoint")["messages"])
+		calls -= requests["messages 401"] - batches["unauthorized"] // made again at once, with another token
+		same("calls and their results", calls, total(batches, "")-batches["no_token"]-batches["not_made"])
+		same("calls and their targets", calls, f.counts("crier_batch_targets")[""])
+		same("calls and their bytes", calls, f.counts("crier_batch_bytes")[""])
+		same("refused calls and those of that result", total(f.sums("crier_throttled_total", "kind"), ""), batches["throttled"])
+		same("urgent calls and urgent targets that were sent", f.counts("crier_urgent_latency_seconds")[""], float64(urgent))
+		same("jobs and their times", total(f.counts("crier_job_duration_seconds", "priority"), ""), float64(len(jobs)))
 		return told == ""
-	}, &told)
+	})
 }
 
-// eventuallyOr is eventually with what is wrong until then, and no end of the test.
-func (f *fleet) eventuallyOr(what string, holds func() bool, told *string) {
+// eventuallyOr waits until a condition holds, and goes on if it never does, with
+// what was wrong.
+func (f *fleet) eventuallyOr(what string, told *string, holds func() bool) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 5*time.Second)
-	defer cancel()
-	for !holds() {
-		if ctx.Err() != nil {
-			f.t.Errorf("%s, but:\n%s", what, *told)
+	for deadline := time.Now().Add(settling); !holds(); {
+		if time.Now().After(deadline) {
+			f.t.Errorf("it should be that %s:\n%s", what, *told)
 			return
+		}
+		if err := procs.Pause(f.t.Context(), 200*time.Millisecond); err != nil {
+			f.t.Fatal(err)
 		}
 	}
 }

@@ -108,6 +108,7 @@ func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 	g.registerDocs()
 	g.registerHealth()
 	delete(g.api.OpenAPI().Components.Schemas.Map(), "ErrorModel") // of package huma; all problems are a Problem
+	g.metrics.start(g.api.OpenAPI().Paths)
 	g.handler = g.guard(g.bounded(http.HandlerFunc(g.found)))
 	return g
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -30,6 +31,21 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 	}
 	registry.MustRegister(m.requests, m.seconds, m.inFlight)
 	return m
+}
+
+// start makes the series of all documented answers exist.
+func (m *metrics) start(paths map[string]*huma.PathItem) {
+	for path, item := range paths {
+		m.seconds.WithLabelValues(path)
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
+			if op == nil {
+				continue
+			}
+			for code := range op.Responses {
+				m.requests.WithLabelValues(path, code)
+			}
+		}
+	}
 }
 
 // ServeHTTP serves one request: counted, within bounds, and never without an answer.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
@@ -246,4 +248,43 @@ func ExampleOpen() {
 	facts, err := conn.Check(context.Background())
 	fmt.Println(facts.Embedded, facts.MayEvict, err)
 	// Output: true false <nil>
+}
+
+func TestMetrics(t *testing.T) {
+	server := redistest.StartReal(t, redistest.With("maxmemory", "64mb"))
+	conn, err := redisconn.Open(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(conn.Metrics())
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	want := `# HELP crier_redis_memory_max_bytes Its limit (maxmemory); 0 = none.
+# TYPE crier_redis_memory_max_bytes gauge
+crier_redis_memory_max_bytes 6.7108864e+07
+# HELP crier_redis_persistence_ok 1 if Redis's last writes to disk went well, or none was due.
+# TYPE crier_redis_persistence_ok gauge
+crier_redis_persistence_ok 1
+# HELP crier_redis_up 1 if Redis answered this process just now.
+# TYPE crier_redis_up gauge
+crier_redis_up 1
+`
+	names := []string{"crier_redis_memory_max_bytes", "crier_redis_persistence_ok", "crier_redis_up"}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"crier_redis_memory_used_bytes", "crier_redis_connected_clients", "crier_redis_commands_total", "crier_redis_ping_seconds"} {
+		if n, err := testutil.GatherAndCount(registry, name); n != 1 || err != nil {
+			t.Errorf("%d series of %s: %v", n, name, err)
+		}
+	}
+	server.Kill() // then nothing is told of it but that
+	want = "# HELP crier_redis_up 1 if Redis answered this process just now.\n# TYPE crier_redis_up gauge\ncrier_redis_up 0\n"
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), append(names, "crier_redis_ping_seconds")...); err != nil {
+		t.Error(err)
+	}
 }
