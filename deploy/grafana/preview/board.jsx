@@ -63,14 +63,15 @@ function framesOf(answer, several) {
   if (answer.format === 'table') return [tableFrame(answer, several)];
   return answer.result.map(({ metric, values, value }) => {
     const { __name__: name, ...labels } = metric;
-    const points = values ?? [value];
+    const points = new Map(values ?? [value]);
+    const times = values ? answer.times : [value[0]];
     return createDataFrame({
       refId: answer.refId,
       fields: [
-        { name: 'Time', type: FieldType.time, config: { interval: answer.step * 1000 }, values: points.map(([at]) => at * 1000) },
+        { name: 'Time', type: FieldType.time, config: { interval: answer.step * 1000 }, values: times.map((at) => at * 1000) },
         {
           name: name ?? 'Value', type: FieldType.number, labels, config: { displayNameFromDS: legendOf(answer.legendFormat, metric) },
-          values: points.map(([, text]) => number(text)),
+          values: times.map((at) => number(points.get(at) ?? 'NaN')), // where there is nothing, a curve has a gap
         },
       ],
     });

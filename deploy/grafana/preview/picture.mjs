@@ -73,7 +73,8 @@ async function answer(target, panel, variables) {
   const { result } = await (target.instant
     ? ask('query', { query, time: end }) : ask('query_range', { query, start, end, step: interval }));
   if (result.length === 0) console.warn(`no series: ${panel.title}: ${query}`);
-  return { refId: target.refId, legendFormat: target.legendFormat, format: target.format, step: interval, result };
+  const times = Array.from({ length: Math.floor((end - start) / interval) + 1 }, (_, i) => start + i * interval);
+  return { refId: target.refId, legendFormat: target.legendFormat, format: target.format, step: interval, times, result };
 }
 
 // A collapsed row's panels stand inside it. They are drawn as if it were open.
