@@ -8,7 +8,7 @@ LDFLAGS := -X crier/internal/settings.version=$(VERSION)
 FUZZTIME ?= 100000x
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race lint fuzz bench bench-http torture pacing benchmarks fmt tidy build
+.PHONY: help demo test race deploy-test lint fuzz bench bench-http torture pacing benchmarks fmt tidy build
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -19,11 +19,15 @@ demo: build ## Deliver 10,000 messages through a simulated API; needs nothing bu
 test: ## Run all tests; with redis-server installed against it, else against an embedded Redis
 	go test ./...
 
-race: ## Run all tests with the race detector
-	go test -race ./...
+race: ## Run the packages' tests with the race detector (those in test/ try programs from outside, which it cannot see)
+	go test -race $$(go list ./... | grep -v '^crier/test$$')
+
+deploy-test: ## Hold boards, alerts, compose file, image and chart against the tools that read them; needs prometheus, promtool and redis-server
+	cd deploy/checks && go vet ./... && go test ./...
 
 lint: $(GOLANGCI) ## Check style, faults and the import direction
 	$(GOLANGCI) run ./...
+	cd deploy/checks && ../../$(GOLANGCI) run --config ../../.golangci.yml ./...
 
 fuzz: ## Try FUZZTIME (100000x) new inputs on each fuzz target
 	@set -e; for pkg in $$(go list ./...); do \

@@ -1,7 +1,8 @@
-// Command chatsim serves the simulated Chat API of package chatsim on a
-// loopback address: for trying the product without an account, and for tests
-// from outside. It prints its base URL as the first line of standard output,
-// everything else goes to standard error. It only wires flags to the package.
+// Command chatsim serves the simulated Chat API of package chatsim, on a
+// loopback address unless told otherwise: for trying the product without an
+// account, and for tests from outside. It prints its base URL as the first line
+// of standard output, everything else goes to standard error. It only wires
+// flags to the package.
 package main
 
 import (

@@ -64,6 +64,15 @@ func TestBadFlags(t *testing.T) {
 	}
 }
 
+func TestAnyAddress(t *testing.T) {
+	for _, args := range [][]string{{"--listen=0.0.0.0:8090", "--any-address"}, {"--listen=:8090", "--any-address"}} {
+		cfg, _, _, err := parse(args, io.Discard, io.Discard)
+		if err != nil || !cfg.AnyAddress {
+			t.Errorf("%q: %t, %v", args, cfg.AnyAddress, err)
+		}
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	var help, version, stderr bytes.Buffer
 	if code := run([]string{"--help"}, &help, &stderr); code != exitDone {

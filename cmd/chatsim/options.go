@@ -23,7 +23,8 @@ const envPrefix = "CHATSIM"
 // options are the flags; each is also a variable, such as CHATSIM_MAX_BODY.
 // Quotas and faults stay text here, so that all their mistakes can be named.
 type options struct {
-	Listen string `default:"127.0.0.1:8090" help:"Loopback address to listen on; port 0 takes a free one. The URL is the first line of standard output."`
+	Listen     string `default:"127.0.0.1:8090" help:"Loopback address to listen on; port 0 takes a free one. The URL is the first line of standard output."`
+	AnyAddress bool   `help:"Take any other address too. Whoever reaches it can steer the simulator: for a private network of containers."`
 
 	Org          string        `default:"${org}" help:"The {org_name} of every path."`
 	App          string        `default:"${app}" help:"The {app_name} of every path."`
@@ -73,9 +74,13 @@ func (o options) config() (chatsim.Config, error) {
 		Quotas: quotas, PlanCalls: o.PlanCalls, OldWording: o.OldWording,
 		Latency: o.Latency, LatencyJitter: o.Jitter, Faults: faults, Seed: o.Seed,
 		Poison: o.Poison, Refused: o.Refused, Missing: o.Missing,
-		LowerCaseNames: o.LowerCaseNames, NoJournal: o.NoJournal,
+		LowerCaseNames: o.LowerCaseNames, NoJournal: o.NoJournal, AnyAddress: o.AnyAddress,
 	}
-	return cfg, errors.Join(chatsim.CheckLoopback(o.Listen), quotaErr, faultErr, cfg.Validate())
+	var listenErr error
+	if !o.AnyAddress {
+		listenErr = chatsim.CheckLoopback(o.Listen)
+	}
+	return cfg, errors.Join(listenErr, quotaErr, faultErr, cfg.Validate())
 }
 
 // parse reads flags and environment. exited is true when help or version was

@@ -27,7 +27,7 @@ func (c *resendCommand) Run(ctx context.Context, a *app) error {
 	}
 	var end func()
 	again.Progress, end = a.beginLoad()
-	submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
+	submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue, Alone: a.alone}
 	done, err := submitter.Resend(ctx, again)
 	end()
 	return c.answer(ctx, a, done, err)

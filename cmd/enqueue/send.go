@@ -59,7 +59,7 @@ type answerFlags struct {
 func (c *sendCommand) Run(ctx context.Context, a *app) error {
 	var done tasks.Submitted
 	err := c.read(ctx, a, func(sub tasks.Submission, file *attached) (err error) {
-		submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue}
+		submitter := tasks.Submitter{Ledger: a.ledger, Queue: a.queue, Alone: a.alone}
 		if file != nil {
 			if sub.Document, err = file.put(ctx, a, sub, &submitter); err != nil {
 				return err
@@ -92,6 +92,9 @@ func (c *answerFlags) answer(ctx context.Context, a *app, done tasks.Submitted, 
 	}
 	return nil
 }
+
+// alone tells of a job that was taken all the same.
+func (a *app) alone(_ string, err error) { fmt.Fprintf(a.err, "%s: %v\n", tasks.AloneText, err) }
 
 // accepted is what became of a submission in one line.
 func accepted(done tasks.Submitted) string {

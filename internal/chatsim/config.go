@@ -87,6 +87,9 @@ type Config struct {
 	// LowerCaseNames has user names come back in lower case (CHAT-API).
 	LowerCaseNames bool
 
+	// AnyAddress has Start take addresses that others than this machine can
+	// reach, such as those of a private network of containers.
+	AnyAddress bool
 	// NoJournal switches the count per target off; Stats still counts.
 	NoJournal bool
 	// Seed decides all that is random: with the same seed, the n-th message

@@ -14,5 +14,6 @@
 //
 // It is not a chat server: nothing is delivered to anybody, users and groups
 // need not exist (the vendor does not check either), nothing outlives the
-// process, and it has no place outside the loopback interface.
+// process, and it has no place outside the loopback interface or a private
+// network of containers.
 package chatsim

@@ -55,6 +55,10 @@ func TestStartTakesLoopbackOnly(t *testing.T) {
 	if _, err := s.Start("127.0.0.1:0"); err == nil {
 		t.Error("started twice")
 	}
+	anywhere := newSim(t, func(c *Config) { c.AnyAddress = true })
+	if _, err := anywhere.Start("192.0.2.1:0"); !errors.Is(err, syscall.EADDRNOTAVAIL) { // of documentation, nobody's
+		t.Errorf("any address: %v", err)
+	}
 }
 
 func TestConnectionsAreRefusedWhileNotListening(t *testing.T) {

@@ -84,6 +84,7 @@ type Gateway struct {
 	clients  chan struct{}  // one for each request under way
 	draining context.Context
 	warning  rate.Sometimes // what many requests may meet at a time
+	lonely   rate.Sometimes // of jobs that no replica is known to have
 	apps     appCache
 }
 
@@ -95,7 +96,10 @@ func New(draining context.Context, cfg Config, parts Parts) *Gateway {
 		control:  &tasks.Control{Ledger: parts.Ledger, Queue: parts.Queue},
 		middling: newPlaces(cfg.Middling), large: newPlaces(cfg.Large), clients: make(chan struct{}, cfg.MaxClients),
 	}
-	g.warning.Interval, g.freeing.Interval = 10*time.Second, 10*time.Second
+	g.warning.Interval, g.lonely.Interval, g.freeing.Interval = 10*time.Second, 10*time.Second, 10*time.Second
+	g.submit.Alone = func(job string, err error) {
+		g.lonely.Do(func() { g.Log.Warn(tasks.AloneText, "job", job, "error", err) })
+	}
 	g.drafts = tasks.NewDrafts(g.submit)
 	g.metrics = newMetrics(parts.Registry)
 	g.pressure = newPressure(cfg.Pressure, parts.Probe, parts.Log)

@@ -73,13 +73,14 @@ func DefaultConfig() Config {
 
 // Ledger reads and writes the record. It is safe for concurrent use.
 type Ledger struct {
-	cfg    Config
-	client redis.UniversalClient
-	packer *packer
-	owner  string
-	claims atomic.Int64
-	open   sync.Map                  // claims that are, or may be, held by this ledger
-	beaten atomic.Pointer[time.Time] // just before the last beat that was heard
+	cfg      Config
+	client   redis.UniversalClient
+	packer   *packer
+	owner    string
+	claims   atomic.Int64
+	open     sync.Map                  // claims that are, or may be, held by this ledger
+	beaten   atomic.Pointer[time.Time] // just before the last beat that was heard
+	replicas replication
 }
 
 // New returns a ledger that claims segments under an owner name of its own.
@@ -88,7 +89,10 @@ func New(client redis.UniversalClient, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{cfg: cfg, client: client, packer: packer, owner: uuid.NewString()}, nil
+	return &Ledger{
+		cfg: cfg, client: client, packer: packer, owner: uuid.NewString(),
+		replicas: replication{masters: map[string]masterView{}},
+	}, nil
 }
 
 // Owner is the name under which this ledger claims segments, unique to it.

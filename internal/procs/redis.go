@@ -2,6 +2,7 @@ package procs
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -22,7 +23,8 @@ type Redis struct {
 	programs *Programs
 	program  string
 	args     []string
-	ready    string // what it says once it serves
+	tls      *tls.Config // of those who talk to it; nil = it speaks no TLS
+	ready    string      // what it says once it serves
 	port     string
 	process  *Process
 }
@@ -31,17 +33,30 @@ type Redis struct {
 // data in dir; args are directives of redis.conf, which win over ours: nothing
 // is written to disk.
 func StartRedis(ctx context.Context, p *Programs, dir string, args ...string) (*Redis, error) {
-	ours := []string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}
-	return startRedis(ctx, &Redis{programs: p, ready: "Ready to accept connections", args: append(ours, args...)})
+	return StartTLSRedis(ctx, p, dir, nil, args...)
 }
 
-// StartSentinel starts a sentinel that watches the server at master under a
-// name, by itself enough to declare it down, after a second.
-func StartSentinel(ctx context.Context, p *Programs, dir, name, master string) (*Redis, error) {
+// StartTLSRedis is StartRedis for a server that speaks nothing but TLS, whose
+// certificates args name; client is how to talk to it, nil = without TLS.
+func StartTLSRedis(ctx context.Context, p *Programs, dir string, client *tls.Config, args ...string) (*Redis, error) {
+	ours := []string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir}
+	return startRedis(ctx, &Redis{programs: p, tls: client, ready: "Ready to accept connections", args: append(ours, args...)})
+}
+
+// Watch is what a sentinel looks after.
+type Watch struct {
+	Name   string // of the master, which clients ask for
+	Master string // host:port
+	Quorum int    // how many sentinels declare it down
+}
+
+// StartSentinel starts a sentinel that finds a master down after a second.
+func StartSentinel(ctx context.Context, p *Programs, dir string, w Watch) (*Redis, error) {
 	config := filepath.Join(dir, "sentinel.conf")
-	monitor := fmt.Sprintf("sentinel monitor %s %s 1\nsentinel down-after-milliseconds %s 1000\n",
-		name, strings.Replace(master, ":", " ", 1), name)
-	if err := os.WriteFile(config, []byte(monitor), 0o600); err != nil {
+	// Where two sentinels want to lead at once, they try again after twice the failover-timeout.
+	text := fmt.Sprintf("sentinel monitor %[1]s %[2]s %[3]d\nsentinel down-after-milliseconds %[1]s 1000\nsentinel failover-timeout %[1]s 2000\n",
+		w.Name, strings.Replace(w.Master, ":", " ", 1), w.Quorum)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	args := []string{config, "--sentinel", "--bind", "127.0.0.1", "--dir", dir}
@@ -66,12 +81,15 @@ func startRedis(ctx context.Context, r *Redis) (_ *Redis, err error) {
 // command is killed rather than asked when all ends: nothing of it is kept.
 func (r *Redis) command(port string) *exec.Cmd {
 	args := append(slices.Clone(r.args), "--port", port)
+	if r.tls != nil {
+		args = append(slices.Clone(r.args), "--port", "0", "--tls-port", port)
+	}
 	return r.programs.Command(context.Background(), 0, nil, r.program, args...)
 }
 
 // check finds whether it is this server that answers at the address.
 func (r *Redis) check(ctx context.Context) error {
-	client := redis.NewClient(&redis.Options{Addr: r.Addr, PoolSize: 1})
+	client := redis.NewClient(&redis.Options{Addr: r.Addr, PoolSize: 1, TLSConfig: r.tls})
 	defer func() { _ = client.Close() }() // it has only read
 	info, err := client.Info(ctx, "server").Result()
 	if err != nil {
@@ -83,8 +101,13 @@ func (r *Redis) check(ctx context.Context) error {
 	return nil
 }
 
-// URL is that of database 0.
-func (r *Redis) URL() string { return "redis://" + r.Addr + "/0" }
+// URL is that of database 0, without files for TLS.
+func (r *Redis) URL() string {
+	if r.tls != nil {
+		return "rediss://" + r.Addr + "/0"
+	}
+	return "redis://" + r.Addr + "/0"
+}
 
 // Command is how it was started.
 func (r *Redis) Command() *exec.Cmd { return r.process.Cmd }

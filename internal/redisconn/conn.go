@@ -85,7 +85,7 @@ func Open(rawURL string, opts ...Option) (*Conn, error) {
 			return nil, err
 		}
 	}
-	client := redis.NewUniversalClient(e.options(opts))
+	client := newClient(e.options(opts))
 	return &Conn{
 		Client:   client,
 		Embedded: e.topology == embedded,
@@ -96,6 +96,20 @@ func Open(rawURL string, opts ...Option) (*Conn, error) {
 			return err
 		}),
 	}, nil
+}
+
+// clusterView is how old the view of a cluster gets before it is asked for anew.
+// Of a master that has died nobody tells who has taken its place: a client that
+// looks as seldom as go-redis does by itself stands still for up to a minute.
+const clusterView = time.Second
+
+func newClient(o *redis.UniversalOptions) redis.UniversalClient {
+	if !o.IsClusterMode {
+		return redis.NewUniversalClient(o)
+	}
+	c := o.Cluster()
+	c.ClusterStateReloadInterval = clusterView
+	return redis.NewClusterClient(c)
 }
 
 // Addr is the URL without user, password and files: safe to print, and, of an

@@ -137,6 +137,23 @@ func TestCluster(t *testing.T) {
 	}
 }
 
+// A replica that takes its master's place is found in seconds, though the servers
+// that are left say nothing of it.
+func TestClusterFailsOver(t *testing.T) {
+	cluster := redistest.StartCluster(t, 3, true)
+	conn := open(t, cluster.URL)
+	key := "k"
+	for i := 0; cluster.Owner(t, key) != cluster.Masters[0]; i++ {
+		key = fmt.Sprint("k", i)
+	}
+	set := func() bool { return conn.Client.Set(t.Context(), key, "v", 0).Err() == nil }
+	if !set() {
+		t.Fatal("the cluster takes no write")
+	}
+	cluster.Masters[0].Kill()
+	eventually(t, "the replica takes writes", set)
+}
+
 func TestOptions(t *testing.T) {
 	conn := open(t, "redis://127.0.0.1:1", redisconn.PoolSize(7))
 	got := conn.Client.(*redis.Client).Options()

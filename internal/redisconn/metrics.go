@@ -2,10 +2,12 @@ package redisconn
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/extra/redisprometheus/v9"
+	"github.com/redis/go-redis/v9"
 )
 
 // Metrics collects what the server tells of itself, how long it takes to answer
@@ -17,7 +19,7 @@ func (c *Conn) Metrics() prometheus.Collector {
 	return &collector{
 		conn:        c,
 		pool:        redisprometheus.NewCollector("crier", "redis", c.Client),
-		up:          desc("up", "1 if Redis answered this process just now."),
+		up:          desc("up", "1 if Redis answered this process just now, and did not refuse."),
 		ping:        desc("ping_seconds", "Time of the last question to Redis and its answer."),
 		used:        desc("memory_used_bytes", "Memory that Redis uses; in a cluster, the fullest master."),
 		limit:       desc("memory_max_bytes", "Its limit (maxmemory); 0 = none."),
@@ -56,12 +58,18 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, kind, value)
 	}
 	began := time.Now()
-	if c.conn.Client.Ping(ctx).Err() != nil {
-		tell(c.up, prometheus.GaugeValue, 0)
-		return
+	up := 1.0
+	if err := c.conn.Client.Ping(ctx).Err(); err != nil {
+		up = 0
+		// One that refuses everything since its disk is full can still say so.
+		var refusal redis.Error
+		if !errors.As(err, &refusal) {
+			tell(c.up, prometheus.GaugeValue, up)
+			return
+		}
 	}
 	tell(c.ping, prometheus.GaugeValue, time.Since(began).Seconds())
-	tell(c.up, prometheus.GaugeValue, 1)
+	tell(c.up, prometheus.GaugeValue, up)
 	facts, err := c.conn.Check(ctx)
 	if err != nil || facts.Version == "" {
 		return

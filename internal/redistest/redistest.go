@@ -83,11 +83,16 @@ func StartReal(t testing.TB, opts ...Option) *Server {
 // enough to declare it down, after a second. Without redis-server the test is skipped.
 func StartSentinel(t testing.TB, master *Server, name string) *Server {
 	t.Helper()
-	if !installed(t) || !master.Real {
+	return startSentinel(t, procs.Watch{Name: name, Master: master.Addr, Quorum: 1})
+}
+
+func startSentinel(t testing.TB, w procs.Watch) *Server {
+	t.Helper()
+	if !installed(t) {
 		t.Skipf("redistest: no %s in PATH", program)
 	}
 	dir := t.TempDir()
-	r, err := procs.StartSentinel(t.Context(), &procs.Programs{Dir: dir}, dir, name, master.Addr)
+	r, err := procs.StartSentinel(t.Context(), &procs.Programs{Dir: dir}, dir, w)
 	return serve(t, r, err)
 }
 

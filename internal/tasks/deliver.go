@@ -276,7 +276,7 @@ func (d *delivery) post(f *flight) {
 	if withinQuota(err) {
 		d.gate.Accepted(string(f.campaign.targetType), f.permit.ticket, len(f.index))
 	}
-	if held := d.tell(f.campaign.targetType, f.permit, f.decision); held && f.decision.held != nil {
+	if held := d.tell(f.campaign.targetType, f.permit, f.decision, f.err); held && f.decision.held != nil {
 		f.decision = *f.decision.held
 	}
 	if f.decision.success() {

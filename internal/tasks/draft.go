@@ -60,6 +60,9 @@ func (d *Drafts) Begin(ctx context.Context, doc Document) (Submitted, error) {
 	if err != nil && !errors.Is(err, ledger.ErrConflict) && !redis.IsOOMError(err) {
 		err = fmt.Errorf("%w whether job %s was stored: %w", ErrNotKnown, spec.ID, err)
 	}
+	if err == nil {
+		d.replicate(ctx, spec.ID)
+	}
 	return Submitted{ID: spec.ID, Created: created, Document: doc}, err
 }
 
@@ -170,6 +173,7 @@ func (d *Drafts) Extend(ctx context.Context, id string, ext Extension) (done Ext
 		return Extended{}, fmt.Errorf("%w whether the targets were added to job %s: %w", ErrNotKnown, id, err)
 	}
 	d.keep(id, draft.Version(), l.seen)
+	d.replicate(committing, id)
 	return Extended{Added: l.list.Total, Duplicates: l.list.Duplicates, Total: total, Skipped: l.list.Skipped}, nil
 }
 
@@ -309,6 +313,7 @@ func (d *Drafts) Start(ctx context.Context, id string, total int64) error {
 			_ = d.Ledger.NoteTokens(ctx, id, time.Now())
 		}
 	}
+	d.replicate(ctx, id)
 	return nil
 }
 

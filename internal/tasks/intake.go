@@ -50,8 +50,13 @@ type intake struct {
 }
 
 func newIntake(w *Worker) *intake {
+	alone := func(job string, err error) {
+		if w.lonely.due() {
+			w.log.Warn(AloneText, "job", job, "error", err)
+		}
+	}
 	return &intake{
-		Worker: w, submit: Submitter{Ledger: w.ledger, Queue: w.queue},
+		Worker: w, submit: Submitter{Ledger: w.ledger, Queue: w.queue, Alone: alone},
 		server: w.server(asynq.Config{
 			Queues: map[string]int{w.queue.intake(): 1}, Concurrency: intakeSlots, TaskCheckInterval: 100 * time.Millisecond,
 			BaseContext: func() context.Context { return timeless{context.Background()} },

@@ -29,11 +29,17 @@ type Submitter struct {
 	// LimitsFor is how long the limits in force count once they were read; 0 = they
 	// are read for each job.
 	LimitsFor time.Duration
+	// Alone, if not nil, is told of a job that was taken, and that no replica of
+	// Redis is known to have: see ledger.Replicated.
+	Alone func(job string, err error)
 
 	mu     sync.Mutex
 	limits Limits
 	read   time.Time // when limits were; zero = never
 }
+
+// AloneText says what Submitter.Alone is about.
+const AloneText = "a job was taken, and only the master is known to have it: it is lost if that fails now"
 
 // Submission is what is to become a job.
 type Submission struct {
@@ -98,7 +104,15 @@ func (s *Submitter) Submit(ctx context.Context, sub Submission) (Submitted, erro
 			_ = s.Ledger.NoteTokens(sealing, spec.ID, time.Now())
 		}
 	}
+	s.replicate(sealing, spec.ID)
 	return Submitted{ID: spec.ID, Created: created, Document: sub.Document, List: l.list}, nil
+}
+
+// replicate waits for a replica, so that what is answered outlives the master.
+func (s *Submitter) replicate(ctx context.Context, job string) {
+	if err := s.Ledger.Replicated(ctx, job); err != nil && s.Alone != nil {
+		s.Alone(job, err)
+	}
 }
 
 // Check validates a submission as Submit does, but for the names, which are not

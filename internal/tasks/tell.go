@@ -38,7 +38,7 @@ func withinQuota(err error) bool {
 // tell lets the gate know what the answer means for all other calls, and reports
 // whether these are held for it now. Where the gate cannot say, they count as
 // held: then nothing is settled that another answer could still put right.
-func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
+func (s *slot) tell(t apiclient.TargetType, p permit, d decision, answer error) (held bool) {
 	var err error
 	switch {
 	case d.scope != "":
@@ -58,7 +58,8 @@ func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 		wait, err = s.gate.Report(s.recording, string(t), p.probe, hold)
 		held = err != nil || wait > 0
 		if held && (p.probe || s.holding.due()) {
-			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "answer", d.result)
+			s.log.Warn("calls are held", "target_type", t, "reason", d.hold.Reason, "for", wait.String(), "answer", d.result,
+				"said", inWords(answer, hold))
 		}
 	case d.success():
 		if p.probe || s.gate.InRow(string(t)) {
@@ -79,6 +80,16 @@ func (s *slot) tell(t apiclient.TargetType, p permit, d decision) (held bool) {
 		s.log.Warn("the gate could not be told of an answer", "target_type", t, "error", err)
 	}
 	return held
+}
+
+// inWords is what the API itself has said, for whoever has to find out why calls
+// are held. While they are, no target has a result row that would tell.
+func inWords(answer error, h gate.Hold) string {
+	var e *apiclient.Error
+	if errors.As(answer, &e) {
+		return detailOf(e)
+	}
+	return h.Alike // a 200 in which every target is refused
 }
 
 // pass notes that a call passed, which began then.

@@ -76,6 +76,7 @@ type Worker struct {
 	warning seldom                 // of calls that the API could not take
 	holding seldom                 // of answers for which calls are held
 	blind   seldom                 // of limits that cannot be read
+	lonely  seldom                 // of jobs that no replica is known to have
 	inForce atomic.Pointer[Limits] // those configured, within what the fleet has learned
 
 	learning sync.Mutex   // held while a limit is shared
