@@ -36,11 +36,13 @@ start() {
   pids="$pids $started"
 }
 
-# reach NAME PID URL waits until it answers, and fails if the process has ended (its port was taken, perhaps).
+# reach NAME PID COMMAND... waits until the command succeeds, and fails if the process has ended (its port was taken, perhaps).
 reach() {
-  until curl -sf -o /dev/null --max-time 1 "$3"; do
-    kill -0 "$2" 2>/dev/null || { cat "$dir/$1.log" "$dir/$1.out" >&2; exit 1; }
-    sleep 0.2
+  name=$1 pid=$2
+  shift 2
+  while sleep 0.3; do
+    kill -0 "$pid" 2>/dev/null || { cat "$dir/$name.log" "$dir/$name.out" >&2; exit 1; }
+    ! "$@" >/dev/null 2>&1 || return 0
   done
 }
 
@@ -61,7 +63,7 @@ api() {
 worker() {
   start "$1" env ADMIN_ADDR="127.0.0.1:$2" "$dir/bin/worker"
   worker=$started
-  reach "$1" "$started" "http://127.0.0.1:$2/healthz"
+  reach "$1" "$started" curl -sf "http://127.0.0.1:$2/healthz"
 }
 
 # send ID TARGETS OPTIONS... makes a job of the names on standard input.
@@ -89,11 +91,12 @@ codes() {
 (cd "$root" && go build -o "$dir/bin/" ./cmd/worker ./cmd/enqueue ./cmd/chatsim ./examples/asynq)
 start redis redis-server --port "$redis" --bind 127.0.0.1 --dir "$dir/redis" --appendonly yes --save "60 1000" \
   --maxmemory 128mb --maxmemory-policy noeviction
+reach redis "$started" redis-cli -p "$redis" ping
 normal='users=100/s,60000t/m;chatgroups=20/s,20t/s'
 noise='throttle=0.3,error=0.2,slow=0.5:delay=700ms'
 api "$normal" "$noise"
 start gateway "$dir/bin/enqueue" serve --listen "127.0.0.1:$gateway"
-reach gateway "$started" "http://127.0.0.1:$gateway/healthz"
+reach gateway "$started" curl -sf "http://127.0.0.1:$gateway/healthz"
 worker worker1 "$worker1"
 worker worker2 "$worker2"
 cat >"$dir/prometheus.yml" <<EOF
@@ -107,7 +110,7 @@ scrape_configs:
     static_configs: [{targets: ["127.0.0.1:$gateway"], labels: {instance: "gateway-1:8080"}}]
 EOF
 start prometheus prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/data" --web.listen-address="127.0.0.1:$prometheus"
-reach prometheus "$started" "http://127.0.0.1:$prometheus/-/ready"
+reach prometheus "$started" curl -sf "http://127.0.0.1:$prometheus/-/ready"
 
 begun=$(date +%s)
 codes &
@@ -127,7 +130,8 @@ api 'users=50/s,30000t/m;chatgroups=20/s,20t/s' "$noise,reach_limit=4"
 at 10
 api "$normal" "$noise"
 at 11.5 # the API is away
-kill "$api"
+kill "$api" && wait "$api" || :
+api=
 at 12.5
 api "$normal" "$noise"
 at 14 # answers are lost
