@@ -23,6 +23,7 @@ race: ## Run the packages' tests with the race detector (those in test/ try prog
 	go test -race $$(go list ./... | grep -v '^crier/test$$')
 
 deploy-test: ## Hold boards, alerts, compose file, image and chart against the tools that read them; needs prometheus, promtool and redis-server
+	cd deploy/checks/chart && go vet ./... && go test ./...
 	cd deploy/checks && go vet ./... && go test ./...
 
 lint: $(GOLANGCI) ## Check style, faults and the import direction
