@@ -346,3 +346,36 @@ func TestWithoutInfo(t *testing.T) {
 		t.Error("the worker's log tells what it need not, or not what it should")
 	}
 }
+
+// inACluster are the rights that workers and enqueue need on top in a cluster;
+// those that are asked for while slots are moved are not tried here.
+const inACluster = "+asking +cluster|slots"
+
+// A cluster's client asks where the slots are.
+func TestLeastRightsInACluster(t *testing.T) {
+	t.Parallel()
+	if page, err := os.ReadFile("../docs/redis.md"); err != nil || !strings.Contains(string(page), "`"+inACluster+"`") {
+		t.Errorf("docs/redis.md does not tell of %s: %v", inACluster, err)
+	}
+	file, _ := aclUsers(t, func(line string) string { return strings.Replace(line, "\n", " "+inACluster+"\n", 1) })
+	c := redistest.StartCluster(t, 3, true, redistest.With("aclfile", file))
+	at := func(user string) string {
+		return "REDIS_URL=" + strings.Replace(c.URL, "://", "://"+user+":pw-"+user+"@", 1)
+	}
+	w := newWorldOn(t, c.Masters[0]).with(at(aclEnqueue))
+	worker, gateway := w.with(at(aclWorker)).worker(), w.serve()
+	list := names(12_000)
+	w.send("--id", "j", "--targets", listFile(t, list...), "--text", "hello")
+	w.send("--target", "code", "--text", "hello", "--priority", "urgent", "--wait")
+	gateway.wants(202, "POST", "/v1/jobs", sendTo("late"))
+	gateway.wants(200, "GET", "/metrics", "")
+	w.checkNobodyLost("j", chatsim.Users, list, 0)
+	w.succeed("list")
+	w.succeed("delete", "j")
+	if status, text := get(t, worker.admin(t)+"/metrics"); status != 200 || !strings.Contains(text, "crier_queue_scrape_success 1") {
+		t.Errorf("the worker's metrics: %d, %s", status, text)
+	}
+	for _, master := range c.Masters {
+		w.checkAllowed(master, worker, gateway.process)
+	}
+}

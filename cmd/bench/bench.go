@@ -24,14 +24,15 @@ type runCommand struct {
 	Names   kind   `enum:"mixed,sequential,random,uuidlike" default:"mixed" help:"Kind of the targets' names: ${enum}."`
 	Rounds  int    `default:"3" help:"Rounds, of which the report has the medians."`
 	Quota   string `help:"CHAT_QUOTA of the worker; without it, both auto and ${quota} are measured."`
+	Workers int    `default:"1" help:"Workers that deliver the job together."`
 	AOF     bool   `name:"aof" help:"Let Redis write its append-only file."`
 	Keep    bool   `help:"Keep the list and all logs."`
 }
 
 // Validate reports what cannot be measured.
 func (c *runCommand) Validate() error {
-	if c.Targets < 1 || c.Rounds < 1 {
-		return errors.New("--targets and --rounds: must be at least 1")
+	if c.Targets < 1 || c.Rounds < 1 || c.Workers < 1 {
+		return errors.New("--targets, --rounds and --workers: must be at least 1")
 	}
 	return nil
 }
@@ -53,13 +54,14 @@ type bench struct {
 	list     string // path of the names
 	warmUp   string // path of a short list
 	targets  int
+	workers  int
 	fewest   int64 // calls
 }
 
 // Run measures and writes the report.
 func (c *runCommand) Run(ctx context.Context, std stdio) error {
 	return inFolder(ctx, std, c.Keep, func(b *bench) error {
-		b.aof, b.targets = c.AOF, c.Targets
+		b.aof, b.targets, b.workers = c.AOF, c.Targets, c.Workers
 		r, err := c.measure(ctx, b, std.err)
 		if err != nil {
 			return err
@@ -101,7 +103,7 @@ func (c *runCommand) measure(ctx context.Context, b *bench, progress io.Writer) 
 	if err := b.makeList(ctx, c.Names); err != nil {
 		return nil, err
 	}
-	r := &report{targets: c.Targets, names: c.Names, fewest: b.fewest, appendOnly: c.AOF, cpus: runtime.NumCPU()}
+	r := &report{targets: c.Targets, names: c.Names, workers: c.Workers, fewest: b.fewest, appendOnly: c.AOF, cpus: runtime.NumCPU()}
 	for _, quota := range c.quotas() {
 		r.crier = append(r.crier, column{quota: quota})
 	}

@@ -121,9 +121,13 @@ func (m *memory) answer(cmd redis.Cmder) error {
 	key := firstKey(cmd)
 	switch cmd := cmd.(type) {
 	case *redis.StringCmd:
-		if cmd.Name() == "get" {
+		switch cmd.Name() {
+		case "get":
 			cmd.SetErr(redis.Nil)
 			return redis.Nil
+		case "info":
+			cmd.SetVal("role:master\r\nconnected_slaves:0\r\n")
+			return nil
 		}
 	case *redis.IntCmd:
 		switch cmd.Name() {

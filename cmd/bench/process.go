@@ -24,6 +24,15 @@ type usage struct {
 	atMost bool
 }
 
+// and is that of two processes together; of their memory, the larger.
+func (u usage) and(other usage) usage {
+	if other.peak > u.peak {
+		u.peak, u.atMost = other.peak, other.atMost
+	}
+	u.cpu += other.cpu
+	return u
+}
+
 // usageOf tells it of a child that has ended. Bench holds little in memory
 // while it measures, since its own peak hides any smaller one.
 func usageOf(state *os.ProcessState) (usage, error) {

@@ -15,6 +15,7 @@ import (
 type report struct {
 	targets      int
 	names        kind
+	workers      int
 	appendOnly   bool
 	cpus         int
 	redisVersion string
@@ -175,6 +176,8 @@ func (r *report) table() table {
 	r.line(&t, "  redis", peak(redisOf), "")
 	r.line(&t, "  bare loop", func([]crierRound) string { return "" }, peak(bareOf)(r.bare))
 
+	r.line(&t, "Redis commands", of(func(r crierRound) int64 { return r.commands }, integer), "")
+	r.line(&t, "Redis network, MiB", of(func(r crierRound) int64 { return r.network }, mebibytes), "")
 	t.row("time by the clock, seconds")
 	r.line(&t, "  loading", of(func(r crierRound) time.Duration { return r.load }, seconds), "")
 	r.line(&t, "  delivery", of(func(r crierRound) time.Duration { return r.delivery }, seconds),
@@ -204,12 +207,13 @@ func (r *report) write(out io.Writer) error {
 	var text strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&text, format, args...) }
 	say("%d names of %d bytes: %s (%s); message txt %q\n", r.targets, nameLength, r.names, r.names.about(), messageText)
-	say("rounds: %d (medians below); %d CPUs; %s; %s append-only file\n\n%s\n", len(r.bare), r.cpus, r.redisVersion, appendOnly, r.table())
+	say("workers: %d (CPU of all together, memory of the largest); rounds: %d (medians below); %d CPUs; %s; %s append-only file\n\n%s\n", r.workers, len(r.bare), r.cpus, r.redisVersion, appendOnly, r.table())
 	say("Waiting job in Redis: %.2f bytes a target (used_memory before and after loading). %s makes %.2f of the list: ratio %.3f.\n",
 		each(waiting), r.packer, each(r.packed), float64(waiting)/float64(r.packed))
 	say("Finished urgent job of one target: %.0f bytes (used_memory over %d jobs); its own %d keys take %d (MEMORY USAGE).\n\n",
 		r.urgent.grown, r.urgent.jobs, r.urgent.keys, r.urgent.bytes)
 	say("Whole processes are counted, from start to end; Redis (INFO cpu) from before loading until the worker has ended.\n")
+	say("Redis commands are those of scripts, too; its network is in and out.\n")
 	say("Not counted: chatsim, enqueue wait, and bench itself, which looks at Redis now and then. <= is bench's own peak, which hides a smaller one.\n")
 	say("Delivery begins with the start of the worker, or of the bare loop, which also reads the list meanwhile.\n\n")
 	say("The commands of the first round, in this order; loading ends before the worker starts:\n")

@@ -26,13 +26,13 @@ func sample() *report {
 	round := func(load time.Duration) crierRound {
 		return crierRound{
 			enqueue: used(load, 50), worker: used(1000, 30), redis: used(500, 20),
-			waiting: 9_000, calls: 6, load: time.Second, delivery: 2 * time.Second,
+			commands: 70, network: 3 << 19, waiting: 9_000, calls: 6, load: time.Second, delivery: 2 * time.Second,
 		}
 	}
 	bare := bareRound{usage: used(250, 15), calls: 5, took: 600 * time.Millisecond}
 	bare.atMost = true
 	return &report{
-		targets: 1000, names: kindRandom, cpus: 2, redisVersion: "Redis v=7",
+		workers: 2, targets: 1000, names: kindRandom, cpus: 2, redisVersion: "Redis v=7",
 		crier: []column{{"auto", []crierRound{round(500), round(1500)}}},
 		bare:  []bareRound{bare, bare}, fewest: 5,
 		urgent: urgentCost{jobs: 10, grown: 1000.4, keys: 4, bytes: 700},
@@ -57,6 +57,8 @@ peak resident memory, MiB
   worker                             30.0
   redis                              20.0
   bare loop                                     <=15.0
+Redis commands                         70
+Redis network, MiB                    1.5
 time by the clock, seconds
   loading                           1.000
   delivery                          2.000        0.600
@@ -75,7 +77,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, want := range []string{
 		"1000 names of 20 bytes: random (",
-		"rounds: 2 (medians below); 2 CPUs; Redis v=7; without append-only file\n",
+		"workers: 2 (CPU of all together, memory of the largest); rounds: 2 (medians below); 2 CPUs; Redis v=7; without append-only file\n",
 		"9.00 bytes a target",
 		"zstd -3 makes 6.00 of the list: ratio 1.500",
 		"1000 bytes (used_memory over 10 jobs); its own 4 keys take 700",

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"time"
@@ -15,7 +14,8 @@ import (
 
 // crierRound is one delivery of the list by Crier.
 type crierRound struct {
-	enqueue, worker, redis usage
+	enqueue, worker, redis usage // workers: of all together, but the memory of the largest
+	commands, network      int64 // that Redis has carried out; bytes that it has got and given
 	waiting                int64 // bytes that the job takes in Redis before a worker has come
 	calls                  int64
 	load, delivery         time.Duration // of the clock
@@ -57,24 +57,31 @@ func (b *bench) crier(ctx context.Context, quota string) (r crierRound, err erro
 	}
 	r.waiting = loaded.memory() - before.memory()
 
-	worker, err := s.worker(quota)
-	if err != nil {
-		return r, err
-	}
-	defer worker.Kill()
+	workers := make([]*procs.Process, b.workers)
 	began = time.Now()
-	status, err := s.wait(ctx, worker, id)
+	for i := range workers {
+		if workers[i], err = s.worker(quota); err != nil {
+			return r, err
+		}
+		defer workers[i].Kill()
+	}
+	status, err := s.wait(ctx, workers, id)
 	if err != nil {
 		return r, err
 	}
-	if r.worker, err = stop(worker); err != nil {
-		return r, err
+	for _, worker := range workers {
+		used, err := stop(worker)
+		if err != nil {
+			return r, err
+		}
+		r.worker = r.worker.and(used)
 	}
 	after, err := s.info(ctx)
 	if err != nil {
 		return r, err
 	}
 	r.redis.cpu = after.cpu() - before.cpu()
+	r.commands, r.network = after.commands()-before.commands(), after.network()-before.network()
 	if r.redis.peak, err = peakOf(s.redis.PID()); err != nil {
 		return r, err
 	}
@@ -114,21 +121,23 @@ func (b *bench) warm(ctx context.Context, s *site) (redisInfo, error) {
 	return s.settled(ctx)
 }
 
-// wait waits as a user would until a job has ended, or the worker has.
-func (s *site) wait(ctx context.Context, worker *procs.Process, id string) (status tasks.Status, err error) {
+// wait waits as a user would until a job has ended, or a worker has.
+func (s *site) wait(ctx context.Context, workers []*procs.Process, id string) (status tasks.Status, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() {
-		select {
-		case <-worker.Exited:
-			cancel(errors.New("the worker has ended"))
-		case <-ctx.Done():
-		}
-	}()
+	for _, worker := range workers {
+		go func() {
+			select {
+			case <-worker.Exited:
+				cancel(fmt.Errorf("a worker has ended:\n%s", procs.Tail(worker.Log)))
+			case <-ctx.Done():
+			}
+		}()
+	}
 	document, err := s.programs.run(s.programs.command(ctx, []string{"REDIS_URL=" + s.redisURL}, "enqueue", "wait", id, "--json"))
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			err = fmt.Errorf("%w:\n%s", cause, procs.Tail(worker.Log))
+			err = cause
 		}
 		return status, err
 	}

@@ -119,6 +119,12 @@ func (f redisInfo) cpu() time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
+func (f redisInfo) commands() int64 { return int64(f.number("total_commands_processed")) }
+
+func (f redisInfo) network() int64 {
+	return int64(f.number("total_net_input_bytes") + f.number("total_net_output_bytes"))
+}
+
 func (f redisInfo) memory() int64 { return int64(f.number("used_memory")) }
 
 func (s *site) info(ctx context.Context) (redisInfo, error) {

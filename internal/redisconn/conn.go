@@ -109,6 +109,9 @@ func newClient(o *redis.UniversalOptions) redis.UniversalClient {
 	}
 	c := o.Cluster()
 	c.ClusterStateReloadInterval = clusterView
+	// Every command here goes to the slot of its keys, or to any server. Policies
+	// would have to be asked for with COMMAND: again and again by a user who may not.
+	c.DisableRoutingPolicies = true
 	return redis.NewClusterClient(c)
 }
 

@@ -9,6 +9,9 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -77,6 +80,36 @@ func StartReal(t testing.TB, opts ...Option) *Server {
 	dir := t.TempDir()
 	r, err := procs.StartRedis(t.Context(), &procs.Programs{Dir: dir}, dir, slices.Concat(opts...)...)
 	return serve(t, r, err)
+}
+
+// Files are certificates and a key in PEM form, by the names of their files.
+type Files struct{ CA, Cert, Key string }
+
+// StartTLS is StartReal for a server that speaks nothing but TLS, and only with
+// clients whose certificate the same authority has signed. Server and clients
+// show the same one, which has to be for 127.0.0.1; URL names the files.
+func StartTLS(t testing.TB, f Files, opts ...Option) *Server {
+	t.Helper()
+	if !installed(t) {
+		t.Skipf("redistest: no %s in PATH", program)
+	}
+	query := "?ca=" + url.QueryEscape(f.CA) + "&cert=" + url.QueryEscape(f.Cert) + "&key=" + url.QueryEscape(f.Key)
+	trusted := x509.NewCertPool()
+	authority, err := os.ReadFile(f.CA)
+	if err != nil || !trusted.AppendCertsFromPEM(authority) {
+		t.Fatalf("redistest: %s is no certificate: %v", f.CA, err)
+	}
+	pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		t.Fatalf("redistest: %v", err)
+	}
+	client := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trusted, Certificates: []tls.Certificate{pair}}
+	opts = append(opts, With("tls-ca-cert-file", f.CA), With("tls-cert-file", f.Cert), With("tls-key-file", f.Key))
+	dir := t.TempDir()
+	r, err := procs.StartTLSRedis(t.Context(), &procs.Programs{Dir: dir}, dir, client, slices.Concat(opts...)...)
+	s := serve(t, r, err)
+	s.URL += query
+	return s
 }
 
 // StartSentinel starts a sentinel that watches master under a name, by itself
