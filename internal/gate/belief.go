@@ -21,8 +21,10 @@ type Belief struct {
 // flowMemory is the time over which grant.lua averages what it grants.
 const flowMemory = 30 * time.Second
 
-// Beliefs returns what the gate believes of the quota in calls and in targets.
-func (g *Gate) Beliefs(ctx context.Context, targetType string) ([]Belief, error) {
+// Beliefs returns what the fleet believes of the quota in calls and in targets,
+// where known is configured. That is told and not taken from the gate's Config: a
+// process that sends nothing has no quota configured.
+func (g *Gate) Beliefs(ctx context.Context, targetType string, known Quotas) ([]Belief, error) {
 	now, err := g.time(ctx)
 	if err != nil {
 		return nil, err
@@ -40,7 +42,7 @@ func (g *Gate) Beliefs(ctx context.Context, targetType string) ([]Belief, error)
 	}
 	beliefs := make([]Belief, len(scopes))
 	for i, scope := range scopes {
-		b := Belief{Scope: scope, Rate: g.cfg.Quotas.PerSecond(targetType, scope)}
+		b := Belief{Scope: scope, Rate: known.PerSecond(targetType, scope)}
 		number := func(field int) float64 {
 			text, _ := paces[i].Val()[field].(string)
 			n, _ := strconv.ParseFloat(text, 64) // absent: nothing is known

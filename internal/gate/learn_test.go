@@ -80,7 +80,7 @@ func (c *clock) auto(client redis.UniversalClient) *Gate {
 // believed is what the gate believes of a quota.
 func believed(t *testing.T, g *Gate, scope Scope) Belief {
 	t.Helper()
-	all, err := g.Beliefs(t.Context(), users)
+	all, err := g.Beliefs(t.Context(), users, g.cfg.Quotas)
 	if err != nil {
 		t.Fatal(err)
 	}

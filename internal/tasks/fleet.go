@@ -210,8 +210,16 @@ func (f *Fleet) lookAtHolds(ctx context.Context, s *sight, running map[string]in
 }
 
 func (f *Fleet) lookAtQuotas(ctx context.Context, s *sight) error {
+	limits, err := LimitsInForce(ctx, f.Ledger) // the gateway has none of its own
+	if err != nil {
+		return err
+	}
+	known, err := limits.quotas()
+	if err != nil {
+		return err
+	}
 	for _, t := range apiclient.TargetTypes() {
-		beliefs, err := f.Gate.Beliefs(ctx, string(t))
+		beliefs, err := f.Gate.Beliefs(ctx, string(t), known)
 		if err != nil {
 			return err
 		}

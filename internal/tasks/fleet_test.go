@@ -88,6 +88,25 @@ func TestFleetIsSeen(t *testing.T) {
 	})
 }
 
+// What workers have published as the quota is told by processes too that were
+// told none, and what was learned beyond it is not.
+func TestPublishedQuotaIsSeen(t *testing.T) {
+	r := newRig(t, nil)
+	limits := DefaultLimits(apiclient.FormUnified)
+	limits.Quota = "users=100/s,6000t/m"
+	if err := limits.Publish(t.Context(), r.book); err != nil {
+		t.Fatal(err)
+	}
+	for learned, want := range map[string]float64{"5000": 100, "80": 80} {
+		if err := r.redis.Client().HSet(t.Context(), "crier:{gate:users}:targets", "rate", learned, "grow", "0").Err(); err != nil {
+			t.Fatal(err)
+		}
+		r.expectSeen(map[string]float64{
+			"crier_quota_limit{users,calls}": 100, "crier_quota_limit{users,targets}": want, "crier_quota_limit{chatrooms,calls}": 0,
+		})
+	}
+}
+
 // A task whose record is gone hides nothing, and a queue that asynq does not know
 // (Redis came back empty) is told all the same.
 func TestBrokenTasksAreCounted(t *testing.T) {

@@ -54,6 +54,22 @@ func (l Limits) Within(quotas gate.Quotas) Limits {
 	return l
 }
 
+// quotas returns what CHAT_QUOTA says; without any that was published, nothing.
+func (l Limits) quotas() (gate.Quotas, error) {
+	if l.Quota == "" {
+		return nil, nil
+	}
+	var types []string
+	for _, t := range apiclient.TargetTypes() {
+		types = append(types, string(t))
+	}
+	quotas, err := gate.ParseQuotas(l.Quota, types...)
+	if err != nil {
+		return nil, fmt.Errorf("tasks: quota in force: %w", err)
+	}
+	return quotas, nil
+}
+
 // Publish stores l as the limits in force.
 func (l Limits) Publish(ctx context.Context, book *ledger.Ledger) error {
 	text, err := json.Marshal(l, json.Deterministic(true))

@@ -2,9 +2,7 @@ package tasks
 
 import (
 	"context"
-	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -126,12 +124,12 @@ func newPace(limits Limits, t apiclient.TargetType) (p pace, err error) {
 	}
 	if limits.Quota != "" {
 		p.quota = &limits.Quota
-		quotas, err := gate.ParseQuotas(limits.Quota, targetTypes()...)
-		if err != nil {
-			return p, fmt.Errorf("tasks: quota in force: %w", err)
-		}
-		p.rates = quotas[string(t)]
 	}
+	quotas, err := limits.quotas()
+	if err != nil {
+		return p, err
+	}
+	p.rates = quotas[string(t)]
 	p.known = len(p.rates) > 0
 	for _, r := range p.rates {
 		p.names = append(p.names, r.String())
@@ -141,13 +139,13 @@ func newPace(limits Limits, t apiclient.TargetType) (p pace, err error) {
 
 // learn adds what workers have found out of the quota.
 func (p *pace) learn(ctx context.Context, g *gate.Gate, t apiclient.TargetType) error {
-	beliefs, err := g.Beliefs(ctx, string(t))
+	beliefs, err := g.Beliefs(ctx, string(t), gate.Quotas{string(t): p.rates})
 	if err != nil {
 		return err
 	}
 	var learned []string
 	for _, b := range beliefs {
-		if !b.Learned || p.within(b) {
+		if !b.Learned {
 			continue
 		}
 		r := gate.Rate{N: max(int(b.Rate*60), 1), Targets: b.Scope == gate.ScopeTargets, Window: time.Minute}
@@ -160,18 +158,4 @@ func (p *pace) learn(ctx context.Context, g *gate.Gate, t apiclient.TargetType) 
 		p.learned = &text
 	}
 	return nil
-}
-
-// within reports whether the known quota is narrower than what was learned.
-func (p *pace) within(b gate.Belief) bool {
-	return slices.ContainsFunc(p.rates, func(r gate.Rate) bool {
-		return r.Targets == (b.Scope == gate.ScopeTargets) && float64(r.N)/r.Window.Seconds() <= b.Rate
-	})
-}
-
-func targetTypes() (names []string) {
-	for _, t := range apiclient.TargetTypes() {
-		names = append(names, string(t))
-	}
-	return names
 }
