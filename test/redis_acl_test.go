@@ -249,6 +249,7 @@ func (w *aclWorld) use() (programs []*process) {
 	if status, text := get(t, second.admin(t)+"/metrics"); status != 200 || !strings.Contains(text, "crier_queue_scrape_success 1") {
 		t.Errorf("the worker's metrics: %d, %s", status, text)
 	}
+	w.lookAtQueues(second.admin(t))
 	w.stop(second)
 	for id, list := range map[string][]string{"long": names(20_000), "short": {"u1"}} { // whom no worker ends
 		w.send("--id", id, "--targets", listFile(t, list...), "--text", "hello")
@@ -256,6 +257,24 @@ func (w *aclWorld) use() (programs []*process) {
 	}
 	w.stop(g.process)
 	return []*process{first, second, g.process}
+}
+
+// lookAtQueues opens every page of the queues.
+func (w *aclWorld) lookAtQueues(admin string) {
+	w.t.Helper()
+	pages := []string{"/", "/api/queues", "/api/queue_stats", "/api/servers", "/api/redis_info", "/api/scheduler_entries"}
+	for _, queue := range []string{"bulk", "urgent", "intake"} {
+		path := "/api/queues/crier-" + queue
+		pages = append(pages, path, path+"/groups")
+		for _, state := range []string{"active", "pending", "scheduled", "retry", "archived", "completed"} {
+			pages = append(pages, path+"/"+state+"_tasks")
+		}
+	}
+	for _, page := range pages {
+		if status, text := get(w.t, admin+"/queues"+page); status != 200 {
+			w.t.Errorf("%s: %d %s", page, status, text)
+		}
+	}
 }
 
 // over waits for a job's end, whatever became of it.
@@ -272,7 +291,8 @@ func misbehaving(t *testing.T) []func(*chatsim.Config) {
 	}}
 }
 
-// seldom are the commands that the test below does not come to, and what needs them.
+// seldomUsed are the commands to which the test below does not come, or only by
+// chance, and what needs them.
 func seldomUsed() map[string][]string {
 	const (
 		brokenOff = "hkeys"   // what is left of a list that broke off, and of a job that was loading for a day
@@ -299,10 +319,9 @@ func TestLeastRights(t *testing.T) {
 		}
 		did := slices.DeleteFunc(w.ear.of(user), func(c string) bool { return c == "hello" || c == "auth" }) // anybody may
 		for _, command := range seldomUsed()[user] {
-			if slices.Contains(did, command) {
-				t.Errorf("%s uses %s, though that is seldom", user, command)
+			if !slices.Contains(did, command) {
+				did = append(did, command)
 			}
-			did = append(did, command)
 		}
 		slices.Sort(did)
 		if diff := cmp.Diff(did, may); diff != "" {

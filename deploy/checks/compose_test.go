@@ -224,7 +224,7 @@ func settingsOf(t *testing.T, files ...string) []string {
 func TestEverySettingCanBeMade(t *testing.T) {
 	common := []string{"internal/settings/chat.go", "internal/settings/log.go", "internal/settings/settings.go"}
 	elsewhere := []string{ // what the stack decides itself
-		"CHAT_TOKEN", "CHAT_TOKEN_FILE", "CHAT_CLIENT_SECRET", "REDIS_URL_FILE", "LOG_FORMAT", "PPROF",
+		"CHAT_TOKEN", "CHAT_TOKEN_FILE", "CHAT_CLIENT_SECRET", "REDIS_URL_FILE", "LOG_FORMAT",
 		"ENQUEUE_API_KEYS", "ENQUEUE_TLS_CERT", "ENQUEUE_TLS_KEY",
 	}
 	services := stack(t, nil, "sandbox").Services

@@ -18,7 +18,7 @@ import (
 const (
 	// settleWait is how long cancel waits for what workers hold: they let go within
 	// a second and the time of their calls.
-	settleWait = 3500 * time.Millisecond
+	settleWait = 2 * time.Second
 	// deleteWait is how long delete waits for them.
 	deleteWait = 5 * time.Second
 )

@@ -42,45 +42,41 @@ func (c *Control) Resume(ctx context.Context, id string) (ledger.Change, error) 
 	return change, nil
 }
 
-// Cancel ends a job: workers begin no call from now on. What is left of it is
-// cancelled by them, or by Settle, which is to follow. Cancelling a cancelled job
-// changes nothing.
+// Cancel ends a job: workers begin no call from now on, and what nobody works on
+// is cancelled when it returns. What workers still hold follows when their calls in
+// flight are recorded: see Settle. Cancelling a cancelled job finishes what was
+// cut off.
 func (c *Control) Cancel(ctx context.Context, id string) (ledger.Change, error) {
-	return c.Ledger.Cancel(ctx, id)
+	change, err := c.Ledger.Cancel(ctx, id)
+	if err == nil {
+		_, err = c.Ledger.Settle(ctx, id)
+	}
+	return change, err
 }
 
-// Settle waits until nothing of some cancelled jobs is pending, or for so long.
-// Living workers see to that within a second and the time of a call, and count it
-// in their metrics. Where none is, or none gets on with it, it is done here, and
-// segments of workers that are gone are taken from them after the ledger's
-// OwnerTTL. Jobs of which something is pending even then are returned as unsettled.
+// Settle waits until nothing of some cancelled jobs is pending, or for so long:
+// segments of living workers come back within a second and the time of a call,
+// those of workers that are gone are taken from them after the ledger's OwnerTTL.
+// Jobs of which something is pending even then are returned as unsettled.
 func (c *Control) Settle(ctx context.Context, ids []string, within time.Duration) (unsettled []string, err error) {
-	const every = 50 * time.Millisecond
+	const every = 100 * time.Millisecond
 	began := time.Now()
-	moved := began // when workers last got on
 	for unsettled = ids; ; {
 		alive, err := c.Ledger.Alive(ctx)
 		if err != nil {
 			return unsettled, err
 		}
-		look := c.over
-		if len(alive) == 0 || time.Since(moved) > patience {
-			// Redis may have been away before: whoever is alive has been heard by then.
-			free := time.Since(began) > c.Ledger.OwnerTTL()
-			look = func(ctx context.Context, id string) (bool, error) { return c.settle(ctx, id, free, alive) }
-		}
+		// Redis may have been away before: whoever is alive has been heard by then.
+		free := time.Since(began) > c.Ledger.OwnerTTL()
 		var kept []string
 		for _, id := range unsettled {
-			over, err := look(ctx, id)
+			over, err := c.settle(ctx, id, free, alive)
 			if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 				return unsettled, err
 			}
 			if err == nil && !over {
 				kept = append(kept, id)
 			}
-		}
-		if len(kept) < len(unsettled) {
-			moved = time.Now()
 		}
 		if unsettled = kept; len(unsettled) == 0 || time.Since(began) > within {
 			return unsettled, nil
@@ -91,15 +87,6 @@ func (c *Control) Settle(ctx context.Context, ids []string, within time.Duration
 		case <-time.After(every):
 		}
 	}
-}
-
-// patience is how long Settle waits for workers that end none of the jobs.
-const patience = 3 * sweepEvery
-
-// over reports whether nothing of a job is pending.
-func (c *Control) over(ctx context.Context, id string) (bool, error) {
-	job, err := c.Ledger.Job(ctx, id)
-	return !job.Finished.IsZero(), err
 }
 
 // settle ends what is free of a job. If asked to, it first takes segments from
