@@ -119,14 +119,17 @@ func (r progressRead) progress(id, tokensAt string) Progress {
 }
 
 // forget drops ended jobs, and notes of tokens, from what is looked at every
-// second. It returns those of the jobs that stood there still.
+// second. It returns those of the jobs that stood there since they were made:
+// others have come back, since somebody has asked for the same job again.
 func (l *Ledger) forget(ctx context.Context, ended, tokens []string) (first []string, err error) {
 	if len(ended)+len(tokens) == 0 {
 		return nil, nil
 	}
+	made, came := make([]*redis.FloatCmd, len(ended)), make([]*redis.FloatCmd, len(ended))
 	removed := make([]*redis.IntCmd, len(ended))
 	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ended {
+			made[i], came[i] = p.ZScore(ctx, l.indexKey(), id), p.ZScore(ctx, l.activeKey(), id)
 			removed[i] = p.ZRem(ctx, l.activeKey(), id)
 		}
 		if len(tokens) > 0 {
@@ -134,8 +137,11 @@ func (l *Ledger) forget(ctx context.Context, ended, tokens []string) (first []st
 		}
 		return nil
 	})
+	if errors.Is(err, redis.Nil) { // of an entry that was not there
+		err = nil
+	}
 	for i, id := range ended {
-		if removed[i].Val() == 1 {
+		if removed[i].Val() == 1 && made[i].Val() == came[i].Val() {
 			first = append(first, id)
 		}
 	}

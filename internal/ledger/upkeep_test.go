@@ -59,6 +59,7 @@ func TestActive(t *testing.T) {
 		done := sealed(t, l, Spec{ID: "done"}, 1)
 		commit(t, claimed(t, l, done), to(Sent, 0))
 		enter(t, client, l.activeKey(), "running", time.Second) // the oldest
+		client.ZAdd(t.Context(), l.indexKey(), redis.Z{Member: "running", Score: client.ZScore(t.Context(), l.activeKey(), "running").Val()})
 		enter(t, client, l.activeKey(), "coming", time.Minute)
 		enter(t, client, l.activeKey(), "never came", 2*sealGrace)
 		for _, id := range []string{"running", "done", "stray"} {
@@ -92,6 +93,39 @@ func TestActive(t *testing.T) {
 		}
 		if left := members(t, client, l.activeKey()); slices.Contains(left, "running") || client.Exists(t.Context(), l.tokensKey()).Val() != 0 {
 			t.Errorf("after Ended: %v", left)
+		}
+	})
+}
+
+// Who asks again for a job that has ended does not make it end again.
+func TestAskedForAgain(t *testing.T) {
+	onEach(t, func(t *testing.T, client redis.UniversalClient) {
+		l := newLedger(t, client)
+		for _, id := range []string{"a", "b"} {
+			commit(t, claimed(t, l, sealed(t, l, Spec{ID: id}, 1)), to(Sent, 0))
+		}
+		if first := must[bool](t)(l.Ended(t.Context(), "a")); !first {
+			t.Error("the end of a was known before")
+		}
+		_, ended, err := l.Active(t.Context())
+		if !slices.Equal(ended, []string{"b"}) || err != nil {
+			t.Errorf("found to have ended: %v, %v", ended, err)
+		}
+		again := time.Now()
+		eventually(t, "time passes", func() bool { return time.Since(again) > 2*time.Millisecond })
+		for _, id := range []string{"a", "b"} {
+			if created := must[bool](t)(loaded(t, l, Spec{ID: id}, 1).Seal(t.Context())); created {
+				t.Errorf("%s is new", id)
+			}
+		}
+		if first := must[bool](t)(l.Ended(t.Context(), "a")); first {
+			t.Error("a has ended twice")
+		}
+		if _, ended, err := l.Active(t.Context()); len(ended) > 0 || err != nil {
+			t.Errorf("found to have ended twice: %v, %v", ended, err)
+		}
+		if left := members(t, client, l.activeKey()); len(left) > 0 {
+			t.Errorf("still looked at: %v", left)
 		}
 	})
 }
