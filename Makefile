@@ -10,7 +10,7 @@ LDFLAGS := -X crier/internal/settings.version=$(VERSION)
 FUZZTIME ?= 100000x
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race deploy-test lint vuln print-govulncheck fuzz bench bench-http torture pacing benchmarks fmt tidy build
+.PHONY: help demo test race deploy-test pictures lint vuln print-govulncheck fuzz bench bench-http torture pacing benchmarks fmt tidy build
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ torture: build ## Kill workers, Redis and the API for a minute, then compare the
 
 pacing: build ## Hold the gate against scripted limits, and draw docs/pictures anew (PACINGFLAGS="--help": what else)
 	@bin/pacing --out docs/pictures $(PACINGFLAGS)
+
+pictures: ## Run Crier for twenty minutes under a load that shows something, and draw the boards in docs/pictures anew; needs redis-server, prometheus, npm, chromium
+	cd deploy/grafana/preview && npm ci --no-audit --no-fund && ./load.sh
 
 benchmarks: ## Run all Go benchmarks once
 	go test -run '^$$' -bench . -benchmem ./...
