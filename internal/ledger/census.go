@@ -36,7 +36,7 @@ type Walk struct {
 }
 
 // CensusTTL is how long a census counts as new.
-const CensusTTL = 5 * time.Second
+const CensusTTL = 2 * time.Second
 
 // Census returns a census that is not much older than CensusTTL: it takes one if
 // no other process is at it. What it returns may be old where that process has
@@ -104,7 +104,7 @@ func (l *Ledger) takeCensus(ctx context.Context, now time.Time, last Census) (Ce
 
 const (
 	walkStep  = 1000 // entries of the index in a round trip
-	walkSteps = 10   // in a census: so the records of a million jobs are seen in some 8 minutes
+	walkSteps = 10   // in a census: so the records of a million jobs are seen in a hundred
 )
 
 // walk counts jobs that have ended, a part of them at a time.

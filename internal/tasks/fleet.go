@@ -44,7 +44,7 @@ type FleetParts struct {
 }
 
 const (
-	freshFor   = 2 * time.Second
+	freshFor   = time.Second
 	lookWithin = 3 * time.Second // of the ten that Prometheus waits
 	// censusFor is how old a census may be and still be told.
 	censusFor = time.Minute
