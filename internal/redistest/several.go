@@ -60,7 +60,7 @@ func (s *Server) StartReplica(opts ...Option) *Server {
 	}
 	s.syncAtOnce()
 	replica := StartReal(s.t, append([]Option{With("replicaof", host, port)}, opts...)...)
-	replica.awaitLink()
+	s.awaitReplica(replica)
 	return replica
 }
 
@@ -72,12 +72,16 @@ func (s *Server) syncAtOnce() {
 	}
 }
 
-func (s *Server) awaitLink() {
+// awaitReplica waits until both sides say that the replica is in step.
+func (s *Server) awaitReplica(replica *Server) {
 	s.t.Helper()
-	client := s.Client()
-	eventually(s.t, "the replica is in step", func() bool {
+	says := func(client redis.UniversalClient, text string) bool {
 		info, err := client.Info(s.t.Context(), "replication").Result()
-		return err == nil && strings.Contains(info, "master_link_status:up")
+		return err == nil && strings.Contains(info, text)
+	}
+	master, slave := s.Client(), replica.Client()
+	eventually(s.t, "the replica is in step", func() bool {
+		return says(slave, "master_link_status:up") && says(master, "state=online")
 	})
 }
 
@@ -110,7 +114,7 @@ func StartCluster(t testing.TB, masters int, replica bool, opts ...Option) *Seve
 		first, err := c.clients[0].ClusterMyID(t.Context()).Result()
 		c.must(err)
 		c.must(c.clients[masters].ClusterReplicate(t.Context(), first).Err())
-		s.Replica.awaitLink()
+		s.Masters[0].awaitReplica(s.Replica)
 	}
 	c.await("the cluster is up", "cluster_state:ok")
 	s.URL = "redis-cluster://" + strings.Join(hosts, ",")
