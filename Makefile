@@ -2,13 +2,15 @@
 SHELL := /bin/sh
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI := .tools/golangci-lint-$(GOLANGCI_VERSION)
+GOVULNCHECK_VERSION := v1.9.0
+GOVULNCHECK := .tools/govulncheck-$(GOVULNCHECK_VERSION)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 LDFLAGS := -X crier/internal/settings.version=$(VERSION)
 # Inputs, since Go's fuzzing can end a span of time with a false "context deadline exceeded".
 FUZZTIME ?= 100000x
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race deploy-test lint fuzz bench bench-http torture pacing benchmarks fmt tidy build
+.PHONY: help demo test race deploy-test lint vuln print-govulncheck fuzz bench bench-http torture pacing benchmarks fmt tidy build
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -29,6 +31,12 @@ deploy-test: ## Hold boards, alerts, compose file, image and chart against the t
 lint: $(GOLANGCI) ## Check style, faults and the import direction
 	$(GOLANGCI) run ./...
 	cd deploy/checks && ../../$(GOLANGCI) run --config ../../.golangci.yml ./...
+
+vuln: ## Look for known vulnerabilities in what the code calls; needs the network
+	@.ci/vuln --must
+
+print-govulncheck:
+	@echo $(GOVULNCHECK)
 
 fuzz: ## Try FUZZTIME (100000x) new inputs on each fuzz target
 	@set -e; for pkg in $$(go list ./...); do \
@@ -66,3 +74,8 @@ $(GOLANGCI):
 	@mkdir -p .tools
 	GOBIN=$(CURDIR)/.tools/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv .tools/new/golangci-lint $@ && rmdir .tools/new
+
+$(GOVULNCHECK):
+	@mkdir -p .tools
+	GOBIN=$(CURDIR)/.tools/new go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@mv .tools/new/govulncheck $@ && rmdir .tools/new

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ var defaults = map[string]string{
 	"CHAT_API": "unified", "CHAT_MAX_BODY": "5120", "CHAT_MAX_MESSAGE": "4096",
 	"CHAT_MAX_USERS": "600", "CHAT_MAX_GROUPS": "600", "CHAT_MAX_ROOMS": "600",
 	"CHAT_QUOTA": "auto", "CHAT_TIMEOUT": "15s", "CONCURRENCY": "32", "URGENT_CONCURRENCY": "8",
-	"MAX_ATTEMPTS": "0", "GIVE_UP_AFTER": "24h", "ADMIN_ADDR": "127.0.0.1:9464", "SHUTDOWN_TIMEOUT": "30s",
+	"MAX_ATTEMPTS": "0", "GIVE_UP_AFTER": "24h", "ADMIN_ADDR": "127.0.0.1:9464", "PPROF": "false", "SHUTDOWN_TIMEOUT": "30s",
 	"JOB_RETENTION": "168h", "URGENT_RETENTION": "24h", "KEEP_MESSAGE_IDS": "false",
 	"LOG_LEVEL": "info", "LOG_FORMAT": "text on a terminal, else json",
 	"CHAT_TOKEN_FILE": "", "CHAT_CLIENT_SECRET_FILE": "", "REDIS_URL_FILE": "",
@@ -201,11 +202,14 @@ func TestHelpListsEverySetting(t *testing.T) {
 	}
 }
 
+// version is that of a program and of the Go that has built it.
+var version = regexp.MustCompile(`^\S+ \(` + regexp.QuoteMeta(runtime.Version()) + `(, commit [0-9a-f]{12})?\)\n$`)
+
 func TestVersionAndUsage(t *testing.T) {
 	t.Parallel()
 	for _, program := range []string{"worker", "enqueue"} {
 		c := command{program: program}
-		if got := c.run(t, "--version"); got.code != 0 || strings.TrimSpace(got.out) == "" || got.err != "" {
+		if got := c.run(t, "--version"); got.code != 0 || !version.MatchString(got.out) || got.err != "" {
 			t.Errorf("%s --version: %+v", program, got)
 		}
 		if got := c.run(t, "--help"); got.code != 0 || !strings.Contains(got.out, "$REDIS_URL") {

@@ -47,6 +47,7 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 	if err := faults.Err(); err != nil {
 		return &usageError{err}
 	}
+	settings.TakeOver(log)
 	redisconn.SetLogger(log)
 	registry := tasks.NewRegistry(settings.Version())
 	registry.MustRegister(a.conn.Metrics(), tasks.NewFleet(tasks.FleetParts{Ledger: a.ledger, Gate: a.gate, Queue: a.queue, Log: log}))

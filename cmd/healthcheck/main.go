@@ -32,7 +32,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, timeout)) }
 // run is the program; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer, timeout time.Duration) int {
 	if len(args) == 1 && args[0] == "--version" {
-		_, _ = fmt.Fprintln(stdout, settings.Version())
+		_, _ = fmt.Fprintln(stdout, settings.About())
 		return settings.ExitOK
 	}
 	if len(args) != 1 || !strings.HasPrefix(args[0], "http://") {

@@ -3,68 +3,100 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
+	"net/http/pprof" //nolint:gosec // G108: it registers with the default mux, which nobody serves
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"crier/internal/redisconn"
+	"github.com/redis/go-redis/v9"
 )
 
-// health answers whether this worker can do its work.
-type health struct {
-	conn     *redisconn.Conn
-	draining context.Context // ended: no new work is taken
-	ready    atomic.Bool     // all parts have started
-}
-
-// problem returns why the worker is not ready, or "".
-func (h *health) problem(ctx context.Context) string {
-	if h.draining.Err() != nil {
-		return "draining: no new work is taken"
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	if err := h.conn.Client.Ping(ctx).Err(); err != nil {
-		return fmt.Sprintf("Redis at %s cannot be reached: %v", h.conn.Addr(), err)
-	}
-	if !h.ready.Load() {
-		return "starting"
-	}
-	return ""
-}
-
-// admin is the server of metrics and health.
+// admin is the server of metrics, health and the queue page: of all that is for
+// those who run a worker.
 type admin struct {
 	addr   string
 	server *http.Server
 }
 
-func startAdmin(addr string, registry *prometheus.Registry, h *health) (*admin, error) {
-	listener, err := net.Listen("tcp", addr)
+// adminConfig is what the admin server shows.
+type adminConfig struct {
+	addr      string // host:port; "" = no server
+	namespace string
+	profiles  bool // serve those of net/http/pprof
+	registry  *prometheus.Registry
+	redis     redis.UniversalClient
+	health    *health
+	log       *slog.Logger
+}
+
+// startAdmin serves from now on. Nobody is asked who they are: where others than
+// this machine can reach the address, that is said in the log.
+func startAdmin(c adminConfig) (*admin, error) {
+	listener, err := net.Listen("tcp", c.addr)
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintln(w, "ok") // the client is gone, nobody to tell
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if problem := h.problem(r.Context()); problem != "" {
-			http.Error(w, problem, http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = fmt.Fprintln(w, "ready")
-	})
 	a := &admin{addr: listener.Addr().String(), server: &http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		Handler: c.pages(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug), // clients that go
 	}}
+	c.log.Info("admin server listens", "addr", a.addr, "pprof", c.profiles)
+	if addr, err := netip.ParseAddrPort(a.addr); err != nil || !addr.Addr().Unmap().IsLoopback() {
+		c.log.Warn("the admin pages have no password: see that only those reach them who may", "addr", a.addr)
+	}
 	go func() { _ = a.server.Serve(listener) }() // it always ends with an error: that of stop
 	return a, nil
+}
+
+// page is one that the index lists.
+type page struct {
+	path, about string
+	handler     http.Handler
+}
+
+func (c adminConfig) pages() http.Handler {
+	pages := []page{
+		{"/healthz", "200: the process lives", http.HandlerFunc(alive)},
+		{"/readyz", "200: it can do its work, and whether calls are held; 503: why it cannot", c.health},
+		{"/metrics", "for Prometheus", promhttp.HandlerFor(c.registry, promhttp.HandlerOpts{Registry: c.registry})},
+		{queuesPath + "/", "the queues, to look at in a browser", newQueuePage(c.redis, c.namespace, c.log)},
+	}
+	if c.profiles {
+		// Without the command line, in which there may be secrets.
+		pages = append(pages, page{"/debug/pprof/", "profiles, for go tool pprof", http.HandlerFunc(pprof.Index)})
+	}
+	mux := http.NewServeMux()
+	var index strings.Builder
+	for _, p := range pages {
+		fmt.Fprintf(&index, "%-15s %s\n", p.path, p.about)
+		if p.path == queuesPath+"/" {
+			mux.Handle(p.path, p.handler) // it answers to other methods itself
+		} else {
+			mux.Handle("GET "+p.path, p.handler)
+		}
+	}
+	if c.profiles {
+		mux.Handle("GET /debug/pprof/cmdline", http.NotFoundHandler())
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			mux.HandleFunc(method+" /debug/pprof/symbol", pprof.Symbol)
+		}
+	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { answer(w, index.String()) })
+	return mux
+}
+
+func alive(w http.ResponseWriter, _ *http.Request) { answer(w, "ok\n") }
+
+func answer(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(text)) // the client is gone, nobody to tell
 }
 
 // stop ends the server after requests under way, within a second.

@@ -43,6 +43,7 @@ func run(args []string, stdout io.Writer, stderr *os.File) int {
 		fmt.Fprintf(stderr, "worker: nothing was started:\n%v\n", err)
 		return settings.ExitUsage
 	}
+	settings.TakeOver(log)
 	if err := work(ctx, c, log); err != nil {
 		log.Error("the worker ends", "error", err)
 		var usage *usageError
@@ -83,14 +84,16 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 		Ledger: book, Gate: gates, Queue: tasks.NewQueue(conn.Client, c.tasks.Namespace), Log: log,
 	}))
 
-	health := &health{conn: conn, draining: ctx}
+	health := &health{conn: conn, gate: gates, draining: ctx}
 	if c.adminAddr != "" {
-		admin, err := startAdmin(c.adminAddr, registry, health)
+		admin, err := startAdmin(adminConfig{
+			addr: c.adminAddr, namespace: c.tasks.Namespace, profiles: c.profiles,
+			registry: registry, redis: conn.Client, health: health, log: log,
+		})
 		if err != nil {
 			return &usageError{"ADMIN_ADDR", err}
 		}
 		defer admin.stop()
-		log.Info("admin server listens", "addr", admin.addr)
 	}
 	facts, err := awaitRedis(ctx, conn, log)
 	if err != nil || ctx.Err() != nil {
@@ -104,10 +107,10 @@ func work(ctx context.Context, c config, log *slog.Logger) error {
 	w := tasks.NewWorker(c.tasks, tasks.Parts{
 		Redis: conn.Client, RedisUptime: facts.Uptime, Ledger: book, Gate: gates, Metrics: metrics, Client: client, Log: log,
 	})
-	if err := prepare(ctx, w, log); err != nil || ctx.Err() != nil {
+	if err := prepare(ctx, w, health, log); err != nil || ctx.Err() != nil {
 		return err
 	}
-	health.ready.Store(true)
+	health.startedWith(w.Unheard)
 	chat.begin(ctx, gates)
 	return w.Run(ctx)
 }
@@ -142,7 +145,7 @@ func awaitRedis(ctx context.Context, conn *redisconn.Conn, log *slog.Logger) (re
 }
 
 // prepare repeats Worker.Prepare until Redis has answered it.
-func prepare(ctx context.Context, w *tasks.Worker, log *slog.Logger) error {
+func prepare(ctx context.Context, w *tasks.Worker, h *health, log *slog.Logger) error {
 	for {
 		err := w.Prepare(ctx)
 		if errors.Is(err, tasks.ErrForeign) {
@@ -151,6 +154,7 @@ func prepare(ctx context.Context, w *tasks.Worker, log *slog.Logger) error {
 		if err == nil || ctx.Err() != nil {
 			return nil //nolint:nilerr // as in awaitRedis
 		}
+		h.stuck.Store(&err)
 		log.Warn("the worker cannot prepare", "error", err)
 		pause(ctx, time.Second)
 	}

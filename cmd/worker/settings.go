@@ -35,7 +35,8 @@ type flags struct {
 	MaxAttempts       string `name:"max-attempts" env:"MAX_ATTEMPTS" default:"0" help:"Failed attempts after which a target is given up; 0 = no cap."`
 	GiveUpAfter       string `name:"give-up-after" env:"GIVE_UP_AFTER" default:"24h" help:"Time after a target's first failed attempt at which it is given up."`
 
-	AdminAddr       string `name:"admin-addr" env:"ADMIN_ADDR" default:"127.0.0.1:9464" help:"Address of /metrics, /healthz and /readyz; off = none."`
+	AdminAddr       string `name:"admin-addr" env:"ADMIN_ADDR" default:"127.0.0.1:9464" help:"Address of /metrics, /healthz, /readyz and /queues/, which have no password; off = none."`
+	Pprof           string `name:"pprof" env:"PPROF" default:"false" help:"Serve profiles at /debug/pprof/ of ADMIN_ADDR: true or false."`
 	ShutdownTimeout string `name:"shutdown-timeout" env:"SHUTDOWN_TIMEOUT" default:"30s" help:"Time for calls in flight to finish after SIGTERM."`
 	JobRetention    string `name:"job-retention" env:"JOB_RETENTION" default:"168h" help:"How long the record of a finished job stays."`
 	UrgentRetention string `name:"urgent-retention" env:"URGENT_RETENTION" default:"24h" help:"The same for urgent jobs; their text goes at once."`
@@ -56,6 +57,7 @@ func about() []kong.Option {
 type config struct {
 	redisURL  string
 	adminAddr string // "" = none
+	profiles  bool   // of net/http/pprof, at adminAddr
 	access    settings.ChatAccess
 	chat      apiclient.Config
 	ledger    ledger.Config
@@ -91,6 +93,7 @@ func (f *flags) read(stderr *os.File) (config, *slog.Logger, error) {
 	c.ledger.UrgentRetention = faults.Duration("URGENT_RETENTION", f.UrgentRetention, time.Second, year)
 	c.chat.MessageIDs = faults.Bool("KEEP_MESSAGE_IDS", f.KeepMessageIDs)
 	c.chat.MaxConns = c.tasks.Concurrency + c.tasks.UrgentConcurrency
+	c.profiles = faults.Bool("PPROF", f.Pprof)
 	if f.AdminAddr != "off" {
 		c.adminAddr = faults.Addr("ADMIN_ADDR", f.AdminAddr)
 	}

@@ -101,6 +101,9 @@ func TestBoardsFitAnyInstallation(t *testing.T) {
 		if b.Title == "" || b.Description == "" || len(b.Tags) == 0 || b.Refresh != "30s" || b.SchemaVersion < 39 || b.Editable == nil || *b.Editable {
 			t.Errorf("%s: title, description, tags, refresh, schemaVersion or editable", file)
 		}
+		if !slices.ContainsFunc(b.Links, func(l struct{ Title, URL string }) bool { return l.URL == "docs/runbook.md" }) {
+			t.Errorf("%s has no link to the runbook", file)
+		}
 		links := 0
 		for _, link := range b.Links {
 			if uid, found := strings.CutPrefix(link.URL, "/d/"); found {
@@ -202,8 +205,8 @@ type query struct {
 	where   string   // for messages
 	expr    string   // with variables put in
 	labels  []string // that its legend names
-	alert   bool     // an alert's, which gives nothing in good times
-	records string   // name of the series that a rule makes of it
+	rule    bool     // of an alert or a recording
+	records string   // name of the series that the rule makes
 }
 
 // tileWords are the labels that a legend names.

@@ -3,23 +3,20 @@ package checks
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
-	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	prometheus "github.com/prometheus/client_golang/api/prometheus/v1"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/model"
-
-	"crier/internal/procs"
 )
 
 const (
-	warmUp   = 30 * time.Second // for the first scrapes, on a busy machine
+	warmUp   = 60 * time.Second // for the first scrapes, on a busy machine
 	patience = 30 * time.Second // for every expression to have its series
 	ending   = 20 * time.Second // for all jobs to end
 	settling = 10 * time.Second // for what is told to follow
@@ -30,13 +27,8 @@ const (
 func TestPrometheusAnswersWhatIsAsked(t *testing.T) {
 	f := startFleet(t)
 	f.standing()
-	stop := f.load()
-	stopped := false
-	defer func() {
-		if !stopped {
-			stop()
-		}
-	}()
+	stop := sync.OnceFunc(f.load())
+	defer stop()
 	f.eventually("each process was scraped several times", warmUp, func() bool {
 		answer, err := f.instant("min(count_over_time(up[1m]))")
 		return err == nil && len(answer) == 1 && answer[0].Value >= 8
@@ -59,20 +51,23 @@ func TestPrometheusAnswersWhatIsAsked(t *testing.T) {
 		}
 		return err != nil
 	})
-	t.Logf("%d expressions", len(pending))
+	t.Logf("%d expressions are asked after %v", len(pending), f.age())
 	f.answersAll(pending)
+	t.Logf("and answered after %v", f.age())
 	f.tells(map[string]float64{
 		"Workers": 2, "Redis": 1, "Flowing?": 2, "Processes": 3, "Persistence": 1, "Versions": 1,
 		`max(crier_jobs{state="paused"})`: 1, `max(crier_jobs{state="scheduled"})`: 1, `max(crier_jobs{state="loading"})`: 1,
 	})
 
 	stop()
-	stopped = true
 	f.end()
 	f.booksAgree()
 	f.tells(map[string]float64{"Flowing?": 0, "Backlog": 0, "Time to empty": 0, "Late jobs": 0, `max(crier_jobs{state="running"})`: 0})
-	t.Logf("%v in all", time.Since(f.began).Round(time.Second))
+	t.Logf("all agrees after %v", f.age())
 }
+
+// age is the time since the start.
+func (f *fleet) age() time.Duration { return time.Since(f.began).Round(time.Second) }
 
 // tells holds tiles, by their title, or expressions against what is known.
 func (f *fleet) tells(wants map[string]float64) {
@@ -127,10 +122,10 @@ func (f *fleet) oneMore() func() bool {
 	}
 }
 
-// answers asks for the values now and over time, as a panel does. An alert gives
-// no value in good times, but each of its selectors must.
+// answers asks for the values now and over time, as a panel does. A rule gives no
+// value in good times, but each of its selectors must.
 func (f *fleet) answers(q query) error {
-	if q.alert {
+	if q.rule {
 		if _, err := f.instant(q.expr); err != nil {
 			return err
 		}
@@ -139,8 +134,8 @@ func (f *fleet) answers(q query) error {
 	}
 	_, selectors := parse(f.t, q)
 	for _, s := range selectors {
-		if s.Name == "ALERTS" {
-			continue // there are none in good times
+		if s.Name == "ALERTS" || strings.Contains(s.Name, ":") {
+			continue // made by rules
 		}
 		text := *s.VectorSelector
 		text.OriginalOffset, text.Offset, text.Timestamp = 0, 0, nil
@@ -223,29 +218,26 @@ func (f *fleet) rules() (all []query) {
 			f.t.Fatal(err)
 		}
 		all = nil
+		unknown := false
+		note := func(name string, health prometheus.RuleHealth, fault string, q query) {
+			unknown = unknown || health == prometheus.RuleHealthUnknown
+			if health == prometheus.RuleHealthBad {
+				f.t.Errorf("%s: %s", name, fault)
+			}
+			q.where, q.rule = fmt.Sprintf("rule %d, %s", len(all), name), true
+			all = append(all, q)
+		}
 		for _, group := range found.Groups {
 			for _, rule := range group.Rules {
 				switch r := rule.(type) {
 				case prometheus.AlertingRule:
-					if r.Health == prometheus.RuleHealthUnknown {
-						return false
-					}
-					if r.Health != prometheus.RuleHealthGood {
-						f.t.Errorf("alert %s: %s %s", r.Name, r.Health, r.LastError)
-					}
-					all = append(all, query{where: fmt.Sprintf("alert %s %d", r.Name, len(all)), expr: r.Query, alert: true})
+					note(r.Name, r.Health, r.LastError, query{expr: r.Query})
 				case prometheus.RecordingRule:
-					if r.Health == prometheus.RuleHealthUnknown {
-						return false
-					}
-					if r.Health != prometheus.RuleHealthGood {
-						f.t.Errorf("rule %s: %s %s", r.Name, r.Health, r.LastError)
-					}
-					all = append(all, query{where: "rule " + r.Name, expr: r.Query, records: r.Name})
+					note(r.Name, r.Health, r.LastError, query{expr: r.Query, records: r.Name})
 				}
 			}
 		}
-		return len(all) > 0
+		return len(all) > 0 && !unknown
 	})
 	return all
 }
@@ -292,116 +284,4 @@ func (known exported) add(name string, labels []string) {
 	all := append(slices.Clone(known[name]), labels...)
 	slices.Sort(all)
 	known[name] = slices.Compact(all)
-}
-
-// end brings all jobs to their end.
-func (f *fleet) end() {
-	f.t.Helper()
-	for _, id := range []string{"campaign", "later", "paused", "loading"} {
-		f.must(http.MethodPost, "/v1/jobs/"+id+"/cancel", "")
-	}
-	f.eventually("all jobs end", ending, func() bool {
-		return !slices.ContainsFunc(f.jobs(), func(j job) bool { return !j.ended() })
-	})
-}
-
-// booksAgree compares what the metrics count with what the ledger counts, and
-// what they count twice.
-func (f *fleet) booksAgree() {
-	f.t.Helper()
-	ledger := map[string]int{}
-	jobs, urgent := f.jobs(), 0
-	for _, j := range jobs {
-		if j.Priority == "urgent" {
-			urgent += j.Sent
-		}
-		for outcome, n := range map[string]int{"sent": j.Sent, "failed": j.Failed, "unknown": j.Unknown, "cancelled": j.Cancelled} {
-			ledger[j.TargetType+" "+outcome] += n
-		}
-	}
-	var told string
-	f.eventuallyOr("the metrics count what the ledger counts", &told, func() bool {
-		counted := map[string]int{}
-		for pair, n := range f.sums("crier_targets_total", "target_type", "outcome") {
-			counted[pair] = int(n)
-		}
-		told = fmt.Sprintf("ledger %v\nmetrics %v", ledger, counted)
-		return maps.Equal(ledger, counted)
-	})
-	f.eventuallyOr("numbers that count the same are the same", &told, func() bool {
-		told = ""
-		same := func(what string, a, b float64) {
-			if a != b {
-				told += fmt.Sprintf("%s: %v and %v\n", what, a, b)
-			}
-		}
-		requests := f.sums("crier_chat_requests_total", "endpoint", "code")
-		calls, batches := total(requests, "messages"), f.sums("crier_batches_total", "result")
-		same("requests and what the API has counted", calls, float64(f.sim.Stats().Calls))
-		same("requests and their times", calls, f.counts("crier_chat_request_duration_seconds", "endpoint")["messages"])
-		calls -= requests["messages 401"] - batches["unauthorized"] // made again at once, with another token
-		same("calls and their results", calls, total(batches, "")-batches["no_token"]-batches["not_made"])
-		same("calls and their targets", calls, f.counts("crier_batch_targets")[""])
-		same("calls and their bytes", calls, f.counts("crier_batch_bytes")[""])
-		same("refused calls and those of that result", total(f.sums("crier_throttled_total", "kind"), ""), batches["throttled"])
-		same("urgent calls and urgent targets that were sent", f.counts("crier_urgent_latency_seconds")[""], float64(urgent))
-		same("jobs and their times", total(f.counts("crier_job_duration_seconds", "priority"), ""), float64(len(jobs)))
-		return told == ""
-	})
-}
-
-// eventuallyOr waits until a condition holds, and goes on if it never does, with
-// what was wrong.
-func (f *fleet) eventuallyOr(what string, told *string, holds func() bool) {
-	f.t.Helper()
-	for deadline := time.Now().Add(settling); !holds(); {
-		if time.Now().After(deadline) {
-			f.t.Errorf("it should be that %s:\n%s", what, *told)
-			return
-		}
-		if err := procs.Pause(f.t.Context(), 200*time.Millisecond); err != nil {
-			f.t.Fatal(err)
-		}
-	}
-}
-
-// sums adds up a counter of all processes, by these labels.
-func (f *fleet) sums(name string, labels ...string) map[string]float64 {
-	f.t.Helper()
-	return f.added(name, labels, func(m *dto.Metric) float64 { return m.GetCounter().GetValue() })
-}
-
-// counts adds up how often a histogram was told something.
-func (f *fleet) counts(name string, labels ...string) map[string]float64 {
-	f.t.Helper()
-	return f.added(name, labels, func(m *dto.Metric) float64 { return float64(m.GetHistogram().GetSampleCount()) })
-}
-
-func (f *fleet) added(name string, labels []string, value func(*dto.Metric) float64) map[string]float64 {
-	f.t.Helper()
-	sums := map[string]float64{}
-	for _, families := range f.scrape() {
-		for _, m := range families[name].GetMetric() {
-			var key []string
-			for _, label := range labels {
-				for _, l := range m.GetLabel() {
-					if l.GetName() == label {
-						key = append(key, l.GetValue())
-					}
-				}
-			}
-			sums[strings.Join(key, " ")] += value(m)
-		}
-	}
-	return sums
-}
-
-// total adds up those whose key begins so.
-func total(sums map[string]float64, prefix string) (n float64) {
-	for key, value := range sums {
-		if strings.HasPrefix(key, prefix) {
-			n += value
-		}
-	}
-	return n
 }

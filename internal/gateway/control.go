@@ -36,8 +36,12 @@ func (g *Gateway) registerControl() {
 			id: o.name + "-job", method: http.MethodPost, path: "/v1/jobs/{id}/" + o.name, tag: tagJobs,
 			summary: strings.ToUpper(o.name[:1]) + o.name[1:] + " a job", about: o.about, errors: []int{404, 409, 503},
 		}, func(ctx context.Context, in *JobPath) (*status, error) {
-			if _, err := o.ask(ctx, in.ID); err != nil {
+			change, err := o.ask(ctx, in.ID)
+			if err != nil {
 				return nil, err
+			}
+			if change.Was != change.Is {
+				g.Log.Info("job changed", "job", in.ID, "asked", o.name, "was", change.Was, "state", change.Is)
 			}
 			s, err := tasks.ReadStatus(ctx, g.Ledger, g.Gate, in.ID)
 			return &status{s}, err
@@ -53,7 +57,11 @@ func (g *Gateway) registerControl() {
 		about:  "Of a job that has ended, or of which nothing was sent yet. Its id is free again.",
 		errors: []int{404, 409, 503}, success: http.StatusNoContent,
 	}, func(ctx context.Context, in *JobPath) (*struct{}, error) {
-		return nil, g.control.Delete(ctx, in.ID, deleteWait)
+		err := g.control.Delete(ctx, in.ID, deleteWait)
+		if err == nil {
+			g.Log.Info("job deleted", "job", in.ID)
+		}
+		return nil, err
 	})
 	register(g, operation{
 		id: "get-results", slow: true, method: http.MethodGet, path: "/v1/jobs/{id}/results", tag: tagJobs, summary: "What became of each target",

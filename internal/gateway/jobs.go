@@ -50,6 +50,9 @@ type accepted struct {
 
 type status struct{ Body tasks.Status }
 
+// jobsPath is where jobs are.
+const jobsPath = "/v1/jobs"
+
 func (g *Gateway) registerJobs() {
 	register(g, operation{
 		id: "create-job", slow: true, method: http.MethodPost, path: "/v1/jobs", tag: tagJobs, summary: "Make a job",
@@ -108,9 +111,10 @@ func (g *Gateway) answer(ctx context.Context, done tasks.Submitted, err error) (
 	if err != nil {
 		return nil, &untouched{err}
 	}
-	a := &accepted{Status: http.StatusOK, Location: "/v1/jobs/" + url.PathEscape(done.ID)}
+	a := &accepted{Status: http.StatusOK, Location: jobsPath + "/" + url.PathEscape(done.ID)}
 	if done.Created {
 		a.Status = http.StatusAccepted
+		tasks.TellAccepted(g.Log, done, "http")
 	}
 	// The job is there, whether its status can be read or not, and so is the client.
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"crier/internal/tasks"
 )
 
 type metrics struct {
@@ -73,12 +76,26 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route := g.route(r)
 		g.metrics.requests.WithLabelValues(route, strconv.Itoa(answer.status)).Inc()
 		g.metrics.seconds.WithLabelValues(route).Observe(took.Seconds())
-		g.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", answer.status, "ms", took.Milliseconds(), "from", r.RemoteAddr)
+		g.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "route", route, "job", jobOf(r, answer.Header()),
+			"status", answer.status, "ms", took.Milliseconds(), "client", r.RemoteAddr)
 		if fault != nil {
 			panic(fault) // the client must see that the answer is not whole
 		}
 	}()
 	g.handler.ServeHTTP(answer, r)
+}
+
+// jobOf is the job that a request was about, or has made: "" = none.
+func jobOf(r *http.Request, header http.Header) string {
+	if made, found := strings.CutPrefix(header.Get("Location"), jobsPath+"/"); found {
+		if id, err := url.PathUnescape(made); err == nil {
+			return id
+		}
+	}
+	if id := r.PathValue("id"); tasks.ValidID(id) {
+		return id
+	}
+	return ""
 }
 
 // bounded serves so many requests at a time.

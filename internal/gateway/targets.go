@@ -132,5 +132,6 @@ func (g *Gateway) startJob(ctx context.Context, in *startQuery) (*status, error)
 		return nil, err
 	}
 	s, err := tasks.ReadStatus(ctx, g.Ledger, g.Gate, in.ID)
+	g.Log.Info("job loaded", "job", in.ID, "total", s.Total, "state", s.State)
 	return &status{s}, err
 }

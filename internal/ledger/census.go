@@ -68,13 +68,13 @@ func (l *Ledger) censusKey() string { return l.cfg.Namespace + ":census" } // st
 
 // takeCensus counts the open jobs, and walks on over those that have ended.
 func (l *Ledger) takeCensus(ctx context.Context, now time.Time, last Census) (Census, error) {
-	active, err := l.Active(ctx)
+	active, err := l.readActive(ctx) // and forgets none: who does has to tell of it
 	if err != nil {
 		return last, err
 	}
 	c := Census{At: now, Past: last.Past, Walk: last.Walk}
 	groups := map[Group]Group{}
-	for _, p := range active {
+	for _, p := range active.open {
 		if p.Job.State.Ended() { // of a cancelled one the last calls are under way: the walk counts it
 			continue
 		}

@@ -2,12 +2,12 @@
 -- KEYS[1] job  KEYS[2] free  KEYS[3] held  KEYS[4] names  KEYS[5] out  KEYS[6] log
 -- ARGV[1] claim: the fencing token, "owner/number"
 -- ARGV[2] when the job was created: under its id there may be another by now
--- Answers {state, segment, names, outcome codes, log}; {state} where no segment is due;
+-- Answers {state, segment, names, outcome codes, log, '1' if it is the job's first}; {state} where no segment is due;
 -- {} where there is no such job.
 local job = redis.call('HMGET', KEYS[1], 'state', 'created')
 local state = job[1]
 if not state or job[2] ~= ARGV[2] then return {} end
-local segment
+local segment, first
 local held = redis.call('HGETALL', KEYS[3])
 for i = 2, #held, 2 do
   if held[i] == ARGV[1] then segment = held[i - 1] end
@@ -22,7 +22,7 @@ if not segment then
   if not segment then return {state} end
   redis.call('ZREM', KEYS[2], segment)
   redis.call('HSET', KEYS[3], segment, ARGV[1])
-  redis.call('HSETNX', KEYS[1], 'started', now)
+  first = redis.call('HSETNX', KEYS[1], 'started', now) == 1
 end
 local number, base, count = string.match(segment, '^(%d+):(%d+):(%d+)$')
 return {
@@ -31,4 +31,5 @@ return {
   redis.call('HGET', KEYS[4], number) or '',
   redis.call('GETRANGE', KEYS[5], base, base + count - 1),
   redis.call('HGET', KEYS[6], number) or '',
+  first and '1' or '',
 }

@@ -85,7 +85,7 @@ func life(t *testing.T, client redis.UniversalClient) {
 		t.Error(err)
 	}
 	alive := must[[]string](t)(l.Beat(ctx))
-	active := must[[]Progress](t)(l.Active(ctx))
+	active := active(t, l)
 	if len(active) != 2 || len(active[0].Abandoned(alive)) != 1 {
 		t.Errorf("active: %+v", active)
 	}
@@ -144,7 +144,7 @@ func life(t *testing.T, client redis.UniversalClient) {
 		t.Errorf("index: %v", left)
 	}
 	for _, err := range []error{
-		l.Ended(ctx, "a"), l.Delete(ctx, "a"), l.Bury(ctx), loaded(t, l, Spec{ID: "c"}, 1, 1).Abort(ctx),
+		second(l.Ended(ctx, "a")), l.Delete(ctx, "a"), l.Bury(ctx), loaded(t, l, Spec{ID: "c"}, 1, 1).Abort(ctx),
 	} {
 		if err != nil {
 			t.Error(err)

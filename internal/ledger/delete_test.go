@@ -187,7 +187,7 @@ func TestDeleteLeavesANewEntry(t *testing.T) {
 		if err := l.Delete(t.Context(), "j"); err != nil {
 			t.Fatal(err)
 		}
-		if active := must[[]Progress](t)(l.Active(t.Context())); len(active) != 1 || active[0].Job.Total != 2 {
+		if active := active(t, l); len(active) != 1 || active[0].Job.Total != 2 {
 			t.Errorf("active: %+v", active)
 		}
 		if index := members(t, client, l.indexKey()); len(index) != 1 {

@@ -155,7 +155,7 @@ func TestBegin(t *testing.T) {
 			t.Errorf("document %q", document)
 		}
 		whole(t, l, "j", 0)
-		if active := must[[]Progress](t)(l.Active(t.Context())); len(active) != 1 || active[0].Due != 0 {
+		if active := active(t, l); len(active) != 1 || active[0].Due != 0 {
 			t.Errorf("active: %+v", active)
 		}
 		other := spec

@@ -46,6 +46,7 @@ type Job struct {
 	Failed    int64
 	Unknown   int64
 	Cancelled int64
+	Settled   int64 // those of Unknown that were in no answer: Settle has ended them
 	Resent    int64 // targets sent again after a lost answer, once for each time
 	Calls     int64 // attempts to call whose end was recorded, refused connections included
 	Throttled int64 // calls refused for a quota
@@ -137,7 +138,7 @@ func parseJob(id string, fields map[string]string) Job {
 		},
 		State: State(fields["state"]),
 		Total: number("total"), Pending: number("pending"), Sent: number("sent"), Failed: number("failed"),
-		Unknown: number("unknown"), Cancelled: number("cancelled"), Resent: number("resent"),
+		Unknown: number("unknown"), Cancelled: number("cancelled"), Settled: number("settled"), Resent: number("resent"),
 		Calls: number("calls"), Throttled: number("throttled"),
 		Created: at("created"), Started: since("started"), Finished: since("finished"), Launched: at("launched"),
 		Reasons: map[string]int64{},

@@ -147,7 +147,7 @@ func TestUnsealedLoadIsInvisible(t *testing.T) {
 			if s, _, err := l.Claim(t.Context(), Job{Spec: Spec{ID: "j"}}, l.Token()); s != nil || !errors.Is(err, ErrNotFound) {
 				t.Errorf("Claim: %v, %v", s, err)
 			}
-			if active, err := l.Active(t.Context()); len(active) > 0 || err != nil {
+			if active, _, err := l.Active(t.Context()); len(active) > 0 || err != nil {
 				t.Errorf("Active: %v, %v", active, err)
 			}
 		}

@@ -19,11 +19,12 @@ import (
 // model is what a job has to look like: one row and one code for each target,
 // and the counts that follow from nothing else.
 type model struct {
-	codes  []Code
-	rows   []Row
-	resent int64
-	calls  int64
-	state  State // as it was asked for
+	codes   []Code
+	rows    []Row
+	resent  int64
+	settled int64
+	calls   int64
+	state   State // as it was asked for
 }
 
 // plan is one commit of a batch: what to do with which of its targets.
@@ -100,7 +101,7 @@ func (m *model) apply(base int32, u Update) {
 
 // job is what the model says of the counts.
 func (m *model) job() Job {
-	job := Job{State: m.state, Total: int64(len(m.codes)), Resent: m.resent, Calls: m.calls, Reasons: map[string]int64{}}
+	job := Job{State: m.state, Total: int64(len(m.codes)), Resent: m.resent, Calls: m.calls, Settled: m.settled, Reasons: map[string]int64{}}
 	count := map[Outcome]int64{}
 	for _, c := range m.codes {
 		count[c.Outcome()]++
@@ -126,8 +127,10 @@ func (m *model) settle() {
 		case old == InFlight:
 			m.codes[i], row.Detail = AnswerLost, "the worker ended before it had recorded the answer"
 			row.Attempts++
+			m.settled++
 		case old == Lost || old == Doubtful:
 			m.codes[i], row.Detail = AnswerLost, "the job was cancelled before it could be sent again"
+			m.settled++
 		default:
 			m.codes[i], row.Detail = Cancelled, "the job was cancelled"
 		}

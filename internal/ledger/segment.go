@@ -15,6 +15,7 @@ type Segment struct {
 	Name  string // of the segment within its job
 	Count int    // targets
 	Lines []byte // the targets, each ended by a newline
+	First bool   // with this claim the job has started
 
 	ledger *Ledger
 	job    Job
@@ -48,7 +49,7 @@ func (l *Ledger) Claim(ctx context.Context, job Job, token string) (*Segment, St
 		l.open.Delete(token)
 		return nil, State(reply[0]), nil
 	}
-	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token, state: State(reply[0])}
+	s := &Segment{JobID: job.ID, ledger: l, job: job, Name: reply[1], claim: token, state: State(reply[0]), First: reply[5] != ""}
 	if err := s.read(reply); err != nil {
 		l.open.Delete(token)
 		// Claimed it is: it is put off, so that the job's other segments are delivered.

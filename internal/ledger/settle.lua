@@ -68,6 +68,7 @@ end
 count('cancelled', cancelled)
 count('r:' .. reason, cancelled)
 count('unknown', unknown)
+count('settled', unknown)
 count('r:answer_lost', unknown)
 count('pending', -cancelled - unknown)
 local left, over, ended = redis.call('ZCARD', KEYS[7]), 0, false

@@ -180,7 +180,7 @@ func TestCancelAndLateAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		must[int](t)(s.Late(t.Context(), []int32{0}, 1))
-		if active := must[[]Progress](t)(l.Active(t.Context())); len(active) != 1 {
+		if active := active(t, l); len(active) != 1 {
 			t.Errorf("nobody will find the job that has not ended: %+v", active)
 		}
 		if done := must[Settled](t)(l.Settle(t.Context(), "j")); !done.Ended || done.Cancelled+done.Unknown != 0 {
@@ -190,7 +190,7 @@ func TestCancelAndLateAnswer(t *testing.T) {
 		if job := read(t, l, "j"); job.Sent != 1 || job.Finished.IsZero() {
 			t.Errorf("%+v", job)
 		}
-		if active := must[[]Progress](t)(l.Active(t.Context())); len(active) != 0 {
+		if active := active(t, l); len(active) != 0 {
 			t.Errorf("still looked at: %+v", active)
 		}
 	})

@@ -22,7 +22,7 @@ func orphaned(t *testing.T, client redis.UniversalClient, live *Ledger, updates 
 		commit(t, old, u)
 	}
 	alive := must[[]string](t)(live.Beat(t.Context()))
-	for _, p := range must[[]Progress](t)(live.Active(t.Context())) {
+	for _, p := range active(t, live) {
 		for segment, claim := range p.Abandoned(alive) {
 			if _, err := live.Free(t.Context(), p.Job.ID, segment, claim); err != nil {
 				t.Fatal(err)

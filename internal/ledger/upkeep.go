@@ -22,40 +22,55 @@ type Progress struct {
 	TokensAt time.Time
 }
 
-// Active reads the progress of all jobs that have not ended, the oldest first,
-// and forgets those that have.
-func (l *Ledger) Active(ctx context.Context) ([]Progress, error) {
+// Active reads the progress of all jobs that have not ended, the oldest first.
+// Those that have it forgets, and returns the ids of those that nobody else has
+// forgotten before: see Ended.
+func (l *Ledger) Active(ctx context.Context) (active []Progress, ended []string, err error) {
+	a, err := l.readActive(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ended, err = l.forget(ctx, a.ended, a.strays)
+	return a.open, ended, errors.Join(err, l.drop(ctx, l.activeKey(), a.gone))
+}
+
+// activity is what is looked at every second.
+type activity struct {
+	open   []Progress
+	ended  []string
+	strays []string // jobs of which there are notes of tokens, and nothing else
+	gone   []any    // pairs of id and score
+}
+
+func (l *Ledger) readActive(ctx context.Context) (a activity, err error) {
 	entries, err := l.client.ZRangeWithScores(ctx, l.activeKey(), 0, -1).Result()
 	if err != nil {
-		return nil, wrap("active jobs", err)
+		return a, wrap("active jobs", err)
 	}
 	reads, tokens, err := l.readProgress(ctx, entries)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
-	var active []Progress
-	var ended []string
-	var gone []any
 	for i, e := range entries {
 		id := e.Member.(string)
 		if len(reads[i].job.Val()) == 0 {
 			if longAgo(e.Score) {
-				gone = append(gone, id, e.Score)
+				a.gone = append(a.gone, id, e.Score)
 			}
 			continue
 		}
 		p := reads[i].progress(id, tokens[id])
 		if !p.Job.Finished.IsZero() { // a cancelled job is not, while targets are pending
-			ended = append(ended, id)
+			a.ended = append(a.ended, id)
 			continue
 		}
 		delete(tokens, id)
-		active = append(active, p)
+		a.open = append(a.open, p)
 	}
 	// What is left of tokens is of jobs that ended before they were noted, or
 	// of new ones, for which more will be put on the queue: spare ones do no harm.
-	strays := slices.Collect(maps.Keys(tokens))
-	return active, errors.Join(l.forget(ctx, ended, strays), l.drop(ctx, l.activeKey(), gone))
+	a.strays = slices.Collect(maps.Keys(tokens))
+	return a, nil
 }
 
 // sealGrace is how long an index entry may stand without its job: it is
@@ -103,21 +118,28 @@ func (r progressRead) progress(id, tokensAt string) Progress {
 	return p
 }
 
-// forget drops ended jobs, and notes of tokens, from what is looked at every second.
-func (l *Ledger) forget(ctx context.Context, ended, tokens []string) error {
+// forget drops ended jobs, and notes of tokens, from what is looked at every
+// second. It returns those of the jobs that stood there still.
+func (l *Ledger) forget(ctx context.Context, ended, tokens []string) (first []string, err error) {
 	if len(ended)+len(tokens) == 0 {
-		return nil
+		return nil, nil
 	}
-	_, err := l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, id := range ended {
-			p.ZRem(ctx, l.activeKey(), id)
+	removed := make([]*redis.IntCmd, len(ended))
+	_, err = l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ended {
+			removed[i] = p.ZRem(ctx, l.activeKey(), id)
 		}
 		if len(tokens) > 0 {
 			p.HDel(ctx, l.tokensKey(), tokens...)
 		}
 		return nil
 	})
-	return wrap("active jobs", err)
+	for i, id := range ended {
+		if removed[i].Val() == 1 {
+			first = append(first, id)
+		}
+	}
+	return first, wrap("active jobs", err)
 }
 
 // drop removes entries of an index whose jobs are gone: pairs of id and score.
@@ -128,9 +150,11 @@ func (l *Ledger) drop(ctx context.Context, index string, gone []any) error {
 	return wrap("drop", dropScript.Run(ctx, l.client, []string{index}, gone...).Err())
 }
 
-// Ended tells the index that a job has ended, before the sweeper finds out.
-func (l *Ledger) Ended(ctx context.Context, id string) error {
-	return l.forget(ctx, []string{id}, []string{id})
+// Ended tells the index that a job has ended, before the sweeper finds out. Of
+// all that find it ended, here or in Active, one is the first.
+func (l *Ledger) Ended(ctx context.Context, id string) (first bool, err error) {
+	ids, err := l.forget(ctx, []string{id}, []string{id})
+	return len(ids) == 1, err
 }
 
 // Progress reads the progress of one job. ErrNotFound where there is none.

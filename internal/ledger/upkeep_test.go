@@ -24,10 +24,23 @@ func members(t testing.TB, client redis.UniversalClient, index string) []string 
 	return must[[]string](t)(client.ZRange(t.Context(), index, 0, -1).Result())
 }
 
+// active is what Active tells of jobs that have not ended.
+func active(t testing.TB, l *Ledger) []Progress {
+	t.Helper()
+	active, _, err := l.Active(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return active
+}
+
+// second is the error that comes with a value.
+func second[T any](_ T, err error) error { return err }
+
 func TestActive(t *testing.T) {
 	onEach(t, func(t *testing.T, client redis.UniversalClient) {
 		l := newLedger(t, client)
-		if active, err := l.Active(t.Context()); len(active) != 0 || err != nil {
+		if active, _, err := l.Active(t.Context()); len(active) != 0 || err != nil {
 			t.Errorf("without jobs: %v, %v", active, err)
 		}
 		noted := time.UnixMilli(1_700_000_000_123)
@@ -57,10 +70,13 @@ func TestActive(t *testing.T) {
 			{Job: read(t, l, "running"), Due: 2, Held: map[string]string{held.Name: held.claim}, TokensAt: noted},
 			{Job: read(t, l, "over"), Due: 0, Held: map[string]string{}},
 		}
-		for range 2 {
-			got := must[[]Progress](t)(l.Active(t.Context()))
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Error(diff)
+		for _, news := range [][]string{{"done"}, nil} {
+			got, ended, err := l.Active(t.Context())
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Error(err, diff)
+			}
+			if !slices.Equal(ended, news) {
+				t.Errorf("found to have ended: %v, want %v", ended, news)
 			}
 			if left := members(t, client, l.activeKey()); !slices.Equal(left, []string{"coming", "running", "over"}) {
 				t.Errorf("still looked at: %v", left)
@@ -69,8 +85,10 @@ func TestActive(t *testing.T) {
 				t.Errorf("tokens are noted of %v", tokens)
 			}
 		}
-		if err := l.Ended(t.Context(), "running"); err != nil {
-			t.Fatal(err)
+		for _, want := range []bool{true, false} { // one is the first to say so
+			if first, err := l.Ended(t.Context(), "running"); first != want || err != nil {
+				t.Errorf("Ended: %v, %v, want %v", first, err, want)
+			}
 		}
 		if left := members(t, client, l.activeKey()); slices.Contains(left, "running") || client.Exists(t.Context(), l.tokensKey()).Val() != 0 {
 			t.Errorf("after Ended: %v", left)

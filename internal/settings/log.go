@@ -1,6 +1,8 @@
 package settings
 
 import (
+	"bytes"
+	"log"
 	"log/slog"
 	"os"
 
@@ -25,4 +27,19 @@ func (l Log) Logger(f *Faults, w *os.File) *slog.Logger {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// TakeOver lets logger have what libraries write with package log: a line of
+// another form would break whoever reads the lines of this process.
+func TakeOver(logger *slog.Logger) {
+	log.SetFlags(0)
+	log.SetOutput(library{logger})
+}
+
+type library struct{ logger *slog.Logger }
+
+// Write is what package log calls, for each line.
+func (l library) Write(line []byte) (int, error) {
+	l.logger.Warn("a library says", "text", string(bytes.TrimSpace(line)))
+	return len(line), nil
 }

@@ -14,6 +14,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -51,7 +52,7 @@ func Parse(flags any, args []string, out io.Writer, opts ...kong.Option) (ctx *k
 	opts = append([]kong.Option{
 		kong.Writers(out, out),
 		kong.Exit(func(int) { exited = true }),
-		kong.Vars{"version": Version()},
+		kong.Vars{"version": About()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 	}, opts...)
 	parser, err := kong.New(flags, opts...)
@@ -201,4 +202,18 @@ func Version() string {
 		return info.Main.Version
 	}
 	return "development"
+}
+
+// About is what --version tells: the version, the Go that has built it and, where
+// that is known, the commit.
+func About() string {
+	text := Version() + " (" + runtime.Version()
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				text += ", commit " + s.Value[:min(12, len(s.Value))]
+			}
+		}
+	}
+	return text + ")"
 }

@@ -293,7 +293,7 @@ func (d *delivery) settle(f *flight, err error) {
 	d.metrics.call(d.job, f.batch, f.decision, f.over)
 	d.logCall(f)
 	if err != nil {
-		d.late(d.segment, f.decision, err)
+		d.late(f, err)
 		return // nothing more of the segment is sent from here
 	}
 	for _, u := range f.decision.updates {
@@ -333,18 +333,22 @@ func (d *delivery) unmark(flights []*flight) error {
 }
 
 // late reports what a call brought whose claim was lost before it could be recorded.
-func (s *slot) late(segment *ledger.Segment, d decision, err error) {
-	s.log.Warn("an answer could not be recorded: the claim is lost", "segment", segment.Name, "result", d.result, "error", err)
+func (d *delivery) late(f *flight, err error) {
+	d.log.Warn("an answer could not be recorded: the claim is lost", "segment", d.segment.Name, "target_type", d.job.TargetType,
+		"targets", len(f.index), "result", f.decision.result, "error", err)
 	if !errors.Is(err, ledger.ErrFenced) {
 		return
 	}
-	for _, u := range d.updates {
+	for _, u := range f.decision.updates {
 		if u.Code != ledger.Sent {
 			continue
 		}
-		if n, err := segment.Late(s.recording, u.Index, u.Attempts); err != nil || n > 0 {
-			s.metrics.targets.WithLabelValues(s.job.TargetType, string(ledger.OutcomeSent)).Add(float64(n))
-			s.log.Info("a late answer was recorded", "segment", segment.Name, "targets", n, "error", err)
+		n, err := d.segment.Late(d.recording, u.Index, u.Attempts)
+		if err != nil {
+			d.log.Warn("a late answer is lost", "segment", d.segment.Name, "target_type", d.job.TargetType, "targets", len(u.Index), "error", err)
+		} else if n > 0 {
+			d.metrics.targets.WithLabelValues(d.job.TargetType, string(ledger.OutcomeSent)).Add(float64(n))
+			d.log.Info("a late answer was recorded", "segment", d.segment.Name, "target_type", d.job.TargetType, "targets", n)
 		}
 	}
 }

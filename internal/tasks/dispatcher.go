@@ -50,6 +50,7 @@ type permit struct {
 	probe   bool        // the gate waits for this call's answer
 	held    gate.Reason // what the probe is to find out
 	ticket  gate.Ticket // for its answer
+	waited  time.Duration
 }
 
 // The dispatchers of a worker, and the priorities of jobs in metrics.

@@ -110,7 +110,10 @@ func (in *intake) take(ctx context.Context, id string, task *asynq.Task) error {
 		result = intakeRepeated
 	}
 	in.metrics.intake.WithLabelValues(result).Inc()
-	in.log.Debug("a task was taken in", "task", id, "job", done.ID, "targets", done.Total, "result", result)
+	in.log.Debug("a task was taken in", "task", id, "job", done.ID, "result", result)
+	if done.Created {
+		TellAccepted(in.log, done, "queue")
+	}
 	return nil
 }
 

@@ -117,7 +117,8 @@ func (l *lane) serve(ctx context.Context) time.Duration {
 				l.dispatcher.unused(ctx, l.targetType, p) // withdrawn while the gate was asked
 				continue
 			}
-			l.dispatcher.gateWait.Observe(time.Since(o.since).Seconds())
+			p.waited = time.Since(o.since)
+			l.dispatcher.gateWait.Observe(p.waited.Seconds())
 			o.granted(p)
 		}
 	}

@@ -141,6 +141,9 @@ func (s *slot) claim() (*ledger.Segment, error) {
 	token := s.ledger.Token()
 	for {
 		segment, _, err := s.ledger.Claim(s.recording, s.job, token)
+		if segment != nil && segment.First {
+			s.tellStart()
+		}
 		if err == nil || errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrDamaged) || s.recording.Err() != nil {
 			return segment, err
 		}

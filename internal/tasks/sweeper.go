@@ -71,7 +71,10 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	if err != nil || !mine && !audit {
 		return err
 	}
-	active, err := s.ledger.Active(ctx)
+	active, ended, err := s.ledger.Active(ctx)
+	for _, id := range ended {
+		s.tellEnd(ctx, id)
+	}
 	if err != nil {
 		return err
 	}

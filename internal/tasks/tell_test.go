@@ -19,7 +19,7 @@ func TestHoldsAreToldInTheAPIsOwnWords(t *testing.T) {
 			fmt.Errorf("in a call: %w", &apiclient.Error{Kind: apiclient.KindRejected, Status: 400, Code: "illegal_argument", Description: "from is not allowed"}),
 			gate.Hold{Alike: "400 illegal_argument"}, "400 illegal_argument: from is not allowed",
 		},
-		"no answer": {&apiclient.Error{Kind: apiclient.KindUnavailable, Err: errors.New("connection refused")}, gate.Hold{}, "unavailable: connection refused"},
+		"no answer":                              {&apiclient.Error{Kind: apiclient.KindUnavailable, Err: errors.New("connection refused")}, gate.Hold{}, "unavailable: connection refused"},
 		"a 200 in which every target is refused": {nil, gate.Hold{Alike: "200 blocked"}, "200 blocked"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -74,6 +74,7 @@ type Worker struct {
 	drain, cutOff, giveUp        context.CancelFunc
 
 	warning seldom                 // of calls that the API could not take
+	failing seldom                 // of targets that have failed
 	holding seldom                 // of answers for which calls are held
 	blind   seldom                 // of limits that cannot be read
 	lonely  seldom                 // of jobs that no replica is known to have
@@ -84,6 +85,7 @@ type Worker struct {
 	passes   map[apiclient.TargetType]*atomic.Pointer[time.Time]
 
 	present presences // slots at work
+	unheard atomic.Pointer[error]
 }
 
 // ErrForeign says that a namespace belongs to another app.
@@ -155,7 +157,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.log.Info("working", "owner", w.ledger.Owner(), "concurrency", w.cfg.Concurrency, "urgent_concurrency", w.cfg.UrgentConcurrency)
 
 	<-ctx.Done()
-	w.log.Info("stopping: no new calls, those in flight finish", "timeout", w.cfg.ShutdownTimeout.String())
+	w.log.Info("stopping: no new calls, those in flight finish", "within", w.cfg.ShutdownTimeout.String())
 	w.stop(&slots, servers)
 	agents.Wait()
 	return nil
@@ -210,7 +212,9 @@ func (w *Worker) beat() {
 	defer tick.Stop()
 	for {
 		ctx, cancel := context.WithTimeout(w.recording, beatEvery*9/10)
-		if _, err := w.ledger.Beat(ctx); err != nil && w.recording.Err() == nil {
+		_, err := w.ledger.Beat(ctx)
+		w.unheard.Store(&err)
+		if err != nil && w.recording.Err() == nil {
 			w.log.Warn("Redis does not hear that this worker is alive", "error", err)
 		}
 		cancel()
@@ -220,6 +224,15 @@ func (w *Worker) beat() {
 		case <-tick.C:
 		}
 	}
+}
+
+// Unheard returns why Redis takes no more of what this worker writes, since so
+// long that others may have taken over its work; nil while it does.
+func (w *Worker) Unheard() error {
+	if err := w.unheard.Load(); err != nil && !w.ledger.Leased() {
+		return *err
+	}
+	return nil
 }
 
 // seldom lets one of many through in ten seconds.
@@ -233,8 +246,8 @@ func (s *seldom) due() bool {
 // asynqLogger lets asynq speak through slog.
 type asynqLogger struct{ log *slog.Logger }
 
-func (l asynqLogger) Debug(args ...any) { l.log.Debug("asynq: " + fmt.Sprint(args...)) }
-func (l asynqLogger) Info(args ...any)  { l.log.Info("asynq: " + fmt.Sprint(args...)) }
-func (l asynqLogger) Warn(args ...any)  { l.log.Warn("asynq: " + fmt.Sprint(args...)) }
-func (l asynqLogger) Error(args ...any) { l.log.Error("asynq: " + fmt.Sprint(args...)) }
-func (l asynqLogger) Fatal(args ...any) { l.log.Error("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLogger) Debug(args ...any) { l.log.Debug("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLogger) Info(args ...any)  { l.log.Info("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLogger) Warn(args ...any)  { l.log.Warn("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLogger) Error(args ...any) { l.log.Error("asynq", "text", fmt.Sprint(args...)) }
+func (l asynqLogger) Fatal(args ...any) { l.log.Error("asynq", "text", fmt.Sprint(args...)) }

@@ -40,9 +40,10 @@ func TestChart(t *testing.T) {
 		"all": {
 			values: "all",
 			want: []string{
+				"ConfigMap/x-post-dashboard-delivery", "ConfigMap/x-post-dashboard-runtime",
 				"Deployment/x-post-gateway", "Deployment/x-post-worker", "NetworkPolicy/x-post-gateway", "NetworkPolicy/x-post-worker",
-				"PodDisruptionBudget/x-post-gateway", "PodDisruptionBudget/x-post-worker", "Service/x-post-gateway", "Service/x-post-worker",
-				"ServiceAccount/x-post", "ServiceMonitor/x-post-gateway", "ServiceMonitor/x-post-worker",
+				"PodDisruptionBudget/x-post-gateway", "PodDisruptionBudget/x-post-worker", "PrometheusRule/x-post",
+				"Service/x-post-gateway", "Service/x-post-worker", "ServiceAccount/x-post", "ServiceMonitor/x-post-gateway", "ServiceMonitor/x-post-worker",
 			},
 		},
 		"watched, without a gateway": {
@@ -173,6 +174,9 @@ func checkFiles(t *testing.T, d *appsv1.Deployment) {
 		case !known || !m.ReadOnly:
 			t.Errorf("%s: %+v", d.Name, m)
 		case v.Projected != nil:
+			if *v.Projected.DefaultMode != 0o440 {
+				t.Errorf("%s: the secrets' mode is %o", d.Name, *v.Projected.DefaultMode)
+			}
 			for _, s := range v.Projected.Sources {
 				if s.Secret.Name == "" || s.Secret.Items[0].Key == "" {
 					t.Errorf("%s: %+v", d.Name, s)
@@ -311,7 +315,7 @@ func TestChartRefuses(t *testing.T) {
 		{"minimal", "redis.existingSecret=redis://user:password@redis:6379", []string{"at '/redis/existingSecret'"}},
 		{"minimal", "image.repository=registry.example.com/crier:1.0.0", []string{"at '/image/repository'"}},
 	} {
-		_, err := renderChart(c.values, c.set)
+		_, err := renderChart(t.Context(), c.values, c.set)
 		if err == nil {
 			t.Errorf("%s, %s: not refused", c.values, c.set)
 			continue

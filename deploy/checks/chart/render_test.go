@@ -2,6 +2,7 @@ package chart
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,14 +41,14 @@ type rendered struct {
 // chart's own values) and changes to it, as for helm --set.
 func render(t *testing.T, values, set string) *rendered {
 	t.Helper()
-	r, err := renderChart(values, set)
+	r, err := renderChart(t.Context(), values, set)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func renderChart(values, set string) (*rendered, error) {
+func renderChart(ctx context.Context, values, set string) (*rendered, error) {
 	given := map[string]any{}
 	if values != "" {
 		text, err := os.ReadFile("testdata/values/" + values + ".yaml")
@@ -69,7 +70,7 @@ func renderChart(values, set string) (*rendered, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := engine.Engine{Strict: true}.Render(chart, all)
+	files, err := engine.Engine{Strict: true}.RenderWithContext(ctx, chart, all)
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +145,10 @@ func decodeObject(text []byte) (metav1.Object, error) {
 		object = new(networkingv1.NetworkPolicy)
 	case "monitoring.coreos.com/v1 ServiceMonitor":
 		object = new(monitoringv1.ServiceMonitor)
+	case "monitoring.coreos.com/v1 PrometheusRule":
+		object = new(monitoringv1.PrometheusRule)
+	case "v1 ConfigMap":
+		object = new(corev1.ConfigMap)
 	default:
 		return nil, fmt.Errorf("the chart should have no %s", kind)
 	}

@@ -24,7 +24,7 @@
 
 {{- /* Variables of every container. .values = those of the component */ -}}
 {{- define "crier.env" -}}
-{{- if dig "requests" "memory" "" .values.resources }}
+{{- if dig "requests" "memory" "" .values.resources -}}
 - name: GOMEMLIMIT
   valueFrom: {resourceFieldRef: {resource: requests.memory}}
 {{- end }}
@@ -44,7 +44,7 @@
 
 {{- /* The volume of secrets: .chat = with those of the Chat API, .keys = with the API keys. */ -}}
 {{- define "crier.volumes" -}}
-{{- $v := .root.Values }}
+{{- $v := .root.Values -}}
 - name: secrets
   projected:
     defaultMode: 0440
@@ -103,9 +103,10 @@ selector:
     {{- include "crier.selector" . | nindent 4 }}
 {{- end }}
 
+{{- /* Without the chart's version: another one alone restarts nothing. */ -}}
 {{- define "crier.podMetadata" -}}
 labels:
-  {{- include "crier.labels" . | nindent 2 }}
+  {{- include "crier.selector" . | nindent 2 }}
 {{- with .values.podAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
