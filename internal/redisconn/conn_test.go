@@ -297,7 +297,7 @@ crier_redis_memory_max_bytes 6.7108864e+07
 # HELP crier_redis_persistence_ok 1 if Redis's last writes to disk went well, or none was due.
 # TYPE crier_redis_persistence_ok gauge
 crier_redis_persistence_ok 1
-# HELP crier_redis_up 1 if Redis answered this process just now.
+# HELP crier_redis_up 1 if Redis answered this process just now, and did not refuse.
 # TYPE crier_redis_up gauge
 crier_redis_up 1
 `
@@ -311,7 +311,7 @@ crier_redis_up 1
 		}
 	}
 	server.Kill() // then nothing is told of it but that
-	want = "# HELP crier_redis_up 1 if Redis answered this process just now.\n# TYPE crier_redis_up gauge\ncrier_redis_up 0\n"
+	want = "# HELP crier_redis_up 1 if Redis answered this process just now, and did not refuse.\n# TYPE crier_redis_up gauge\ncrier_redis_up 0\n"
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), append(names, "crier_redis_ping_seconds")...); err != nil {
 		t.Error(err)
 	}
