@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -106,15 +107,17 @@ func TestRedisTLS(t *testing.T) {
 	eventually(t, "all are sent to", func() bool { return len(w.journal(chatsim.Users)) == 2 })
 
 	stranger := newAuthority(t).sign()
+	// With TLS 1.3 a client may have begun to write when the server tells that it is not wanted.
+	const refused = "tls: .*certificate|connection reset|broken pipe|EOF"
 	for name, tt := range map[string]struct {
 		url  string
 		code int
-		says string
+		says string // regular expression
 	}{
 		"no authority":              {strings.Replace(at(""), "?ca=", "", 1), 1, "certificate signed by unknown authority"},
 		"another authority":         {at(stranger.CA, shown), 1, "certificate signed by unknown authority"},
-		"no certificate":            {at(files.CA), 1, "certificate required"},
-		"another's certificate":     {at(files.CA, "&cert="+stranger.Cert, "&key="+stranger.Key), 1, "tls: "},
+		"no certificate":            {at(files.CA), 1, refused},
+		"another's certificate":     {at(files.CA, "&cert="+stranger.Cert, "&key="+stranger.Key), 1, refused},
 		"another name":              {strings.Replace(at(files.CA, shown), "127.0.0.1", "localhost", 1), 1, "certificate is not valid for any names"},
 		"no such file":              {at("nosuch.pem"), 2, "REDIS_URL: redisconn: the Redis URL has a bad ca: open nosuch.pem"},
 		"a key as authority":        {at(files.Key), 2, "has no certificate in PEM form"},
@@ -123,7 +126,7 @@ func TestRedisTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := w.in(t).with(tt.url).enqueue("list")
-			if got.code != tt.code || !strings.Contains(got.err, tt.says) {
+			if got.code != tt.code || !regexp.MustCompile(tt.says).MatchString(got.err) {
 				t.Errorf("exit %d: %s", got.code, got.err)
 			}
 			if strings.Contains(got.out+got.err, "hunter2") {
