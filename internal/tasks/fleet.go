@@ -31,7 +31,7 @@ type Fleet struct {
 	queueTasks, queueLatency, scraped *prometheus.Desc
 	jobs, blocked, pending, late      *prometheus.Desc
 	workers, census                   *prometheus.Desc
-	limit, used, breaker              *prometheus.Desc
+	limit, used, held, breaker        *prometheus.Desc
 	warning                           seldom
 }
 
@@ -68,6 +68,7 @@ func NewFleet(parts FleetParts) *Fleet {
 		census:       desc("census_timestamp_seconds", "When the jobs were last counted, by any process."),
 		limit:        desc("quota_limit", "What the fleet may send in a second, as configured or learned; 0 = no limit is known.", "target_type", "unit"),
 		used:         desc("quota_used_ratio", "Part of the quota that the fleet was granted in the last half minute or so.", "target_type"),
+		held:         desc("calls_held", "1 while calls for such targets are held, or wait more than five seconds for their quota, by the reason.", "target_type", "reason"),
 		breaker:      desc("breaker_open", "1 while the API is taken to be away."),
 	}
 }
@@ -75,7 +76,7 @@ func NewFleet(parts FleetParts) *Fleet {
 // Describe is for prometheus.Collector.
 func (f *Fleet) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		f.queueTasks, f.queueLatency, f.scraped, f.jobs, f.blocked, f.pending, f.late, f.workers, f.census, f.limit, f.used, f.breaker,
+		f.queueTasks, f.queueLatency, f.scraped, f.jobs, f.blocked, f.pending, f.late, f.workers, f.census, f.limit, f.used, f.held, f.breaker,
 	} {
 		ch <- d
 	}
@@ -201,6 +202,13 @@ func (f *Fleet) lookAtHolds(ctx context.Context, s *sight, running map[string]in
 			away = 1
 		}
 		blocked[block.Reason] += running[string(t)]
+		for _, reason := range gate.Reasons() {
+			held := 0.0
+			if reason == block.Reason {
+				held = 1
+			}
+			s.gauge(f.held, held, string(t), string(reason))
+		}
 	}
 	for _, reason := range gate.Reasons() {
 		s.gauge(f.blocked, float64(blocked[reason]), string(reason))
