@@ -1,10 +1,11 @@
 package tasks
 
 import (
-	"crier/internal/apiclient"
-	"crier/internal/gate"
 	"errors"
 	"time"
+
+	"crier/internal/apiclient"
+	"crier/internal/gate"
 )
 
 // made is the number of calls that were made: none where there was no token for
