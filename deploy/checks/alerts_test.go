@@ -288,6 +288,7 @@ func TestRunbookQuotesTheLogAsItIs(t *testing.T) {
 		"a task could not be taken in, it comes back", "worker: nothing was started:", "the worker ends", "the namespace belongs to another app",
 		"waiting for Redis", "the gateway serves", "new jobs are refused", "Redis is slow", "a request could not be served", "a request failed",
 		"what the fleet shares cannot be told to Prometheus", "job ended",
+		"jobs will not be done before they expire",
 		"Redis may evict keys when its memory is full, and jobs would be lost",
 	} {
 		if !strings.Contains(quoted, message) {

@@ -248,7 +248,7 @@ func (f *fleet) exported(rules []query) exported {
 	f.t.Helper()
 	scraped := []string{"namespace", "job", "instance"}
 	known := exported{
-		"up": scraped, "ALERTS": append(slices.Clone(scraped), "alertname", "alertstate"),
+		"up": scraped, "ALERTS": append(slices.Clone(scraped), "alertname", "alertstate", "severity", "priority"),
 	}
 	for _, families := range f.scrape() {
 		for name, family := range families {
@@ -274,7 +274,8 @@ func (f *fleet) exported(rules []query) exported {
 	}
 	for _, q := range rules {
 		if q.records != "" {
-			known.add(q.records, scraped)
+			expr, _ := parse(f.t, q)
+			known.add(q.records, append(known.below(expr), scraped...))
 		}
 	}
 	return known
