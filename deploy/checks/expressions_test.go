@@ -28,7 +28,7 @@ func parse(t *testing.T, q query) (parser.Expr, []selector) {
 		}
 		return nil
 	})
-	if len(all) == 0 {
+	if len(all) == 0 && q.expr != "vector(1)" { // the watchdog's
 		t.Errorf("%s: nothing is selected: %s", q.where, q.expr)
 	}
 	return expr, all
