@@ -158,10 +158,17 @@ func printJSON(w io.Writer, v any) error {
 }
 
 func stateOf(s tasks.Status) string {
+	var why []string
 	if s.Blocked != nil {
-		return fmt.Sprintf("%s (%s)", s.State, *s.Blocked)
+		why = append(why, string(*s.Blocked))
 	}
-	return string(s.State)
+	if s.Late {
+		why = append(why, "late")
+	}
+	if len(why) == 0 {
+		return string(s.State)
+	}
+	return fmt.Sprintf("%s (%s)", s.State, strings.Join(why, ", "))
 }
 
 // summary is the end of a job in one line.
@@ -221,6 +228,13 @@ func describe(out io.Writer, s tasks.Status) error {
 		if at.time != nil {
 			row(at.name, at.time.Format(time.RFC3339))
 		}
+	}
+	if s.ExpiresAt != nil {
+		late := ""
+		if s.Late {
+			late = ", before it is done at this pace"
+		}
+		row("expires", s.ExpiresAt.Format(time.RFC3339)+late)
 	}
 	row("targets a second", s.TargetsPerSecond)
 	if s.ETASeconds != nil {

@@ -15,7 +15,7 @@ import (
 type Census struct {
 	At   time.Time     `json:"at"` // by Redis's clock
 	Open []Group       `json:"open"`
-	Late int           `json:"late"` // running jobs that will not be done before they expire: see Job.Late
+	Late []LateJob     `json:"late"`
 	Past map[State]int `json:"past"` // jobs that have ended and whose record is kept, as the last walk over all of them found
 	Walk Walk          `json:"walk"` // the one that is under way
 }
@@ -27,6 +27,12 @@ type Group struct {
 	Priority   string `json:"priority"`
 	Jobs       int    `json:"jobs"`
 	Pending    int64  `json:"pending"` // targets
+}
+
+// LateJob is a running job that will not be done before it expires: see Job.Late.
+type LateJob struct {
+	ID         string `json:"id"`
+	TargetType string `json:"target_type"`
 }
 
 // Walk is as much of the index of jobs as was seen.
@@ -84,7 +90,7 @@ func (l *Ledger) takeCensus(ctx context.Context, now time.Time, last Census) (Ce
 		g.Pending += p.Job.Pending
 		groups[key] = g
 		if p.Job.Late(now) {
-			c.Late++
+			c.Late = append(c.Late, LateJob{ID: p.Job.ID, TargetType: p.Job.TargetType})
 		}
 	}
 	for key, g := range groups {
@@ -141,16 +147,13 @@ func (l *Ledger) walk(ctx context.Context, c *Census) error {
 }
 
 // Late reports whether a running job will not be done before it expires, if it
-// goes on as it did so far. In its first half minute nobody can tell.
+// goes on as it did so far. In its first half minute, and before it has got
+// anywhere, nobody can tell.
 func (j Job) Late(now time.Time) bool {
-	if j.State != StateRunning || j.ExpiresAt.IsZero() || now.Sub(j.Accepted()) < 30*time.Second {
+	done := j.Total - j.Pending
+	if j.State != StateRunning || j.ExpiresAt.IsZero() || done == 0 || now.Sub(j.Accepted()) < 30*time.Second {
 		return false
 	}
-	began := j.Started
-	if began.IsZero() {
-		began = j.Accepted()
-	}
-	done, took := j.Total-j.Pending, now.Sub(began).Seconds()
-	left := float64(j.Pending) / max(float64(done), 1) * max(took, 1)
+	left := float64(j.Pending) / float64(done) * max(now.Sub(j.Started).Seconds(), 1)
 	return left > j.ExpiresAt.Sub(now).Seconds()
 }

@@ -101,12 +101,12 @@ func TestJobWillBeLate(t *testing.T) {
 	}{
 		"half done in half the time": {Job{State: StateRunning, Total: 100, Pending: 50, Spec: Spec{ExpiresAt: now.Add(61 * time.Minute)}}, false},
 		"a third done in half":       {Job{State: StateRunning, Total: 100, Pending: 67, Spec: Spec{ExpiresAt: now.Add(59 * time.Minute)}}, true},
-		"nothing done at all":        {Job{State: StateRunning, Total: 100, Pending: 100, Spec: Spec{ExpiresAt: now.Add(59 * time.Minute)}}, true},
+		"nothing done at all":        {Job{State: StateRunning, Total: 100, Pending: 100, Spec: Spec{ExpiresAt: now.Add(59 * time.Minute)}}, false},
 		"no end":                     {Job{State: StateRunning, Total: 100, Pending: 100}, false},
 		"paused":                     {Job{State: StatePaused, Total: 100, Pending: 100, Spec: Spec{ExpiresAt: now.Add(time.Minute)}}, false},
-		"just begun":                 {Job{State: StateRunning, Total: 100, Pending: 100, Created: now.Add(-time.Second), Spec: Spec{ExpiresAt: now.Add(time.Minute)}}, false},
+		"just begun":                 {Job{State: StateRunning, Total: 100, Pending: 99, Created: now.Add(-time.Second), Spec: Spec{ExpiresAt: now.Add(time.Minute)}}, false},
 		"just launched": {Job{
-			State: StateRunning, Total: 100, Pending: 100, Launched: now.Add(-time.Second), Created: now.Add(-time.Hour),
+			State: StateRunning, Total: 100, Pending: 99, Launched: now.Add(-time.Second), Created: now.Add(-time.Hour),
 			Spec: Spec{ExpiresAt: now.Add(time.Minute)},
 		}, false},
 	} {

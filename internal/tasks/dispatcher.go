@@ -67,7 +67,7 @@ func newDispatcher(ctx context.Context, g *gate.Gate, name string, calls, group 
 		gateWait: m.gateWait.WithLabelValues(name), log: log,
 	}
 	for _, t := range apiclient.TargetTypes() {
-		l := &lane{dispatcher: d, targetType: t, woken: make(chan struct{}, 1), jobs: map[string]*share{}}
+		l := &lane{dispatcher: d, targetType: t, woken: make(chan struct{}, 1), jobs: map[string]*share{}, busy: map[string]*share{}}
 		d.lanes[t] = l
 		go l.run(ctx)
 	}

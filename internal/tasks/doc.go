@@ -8,6 +8,6 @@
 // true: that stands in the ledger.
 //
 // It does not speak HTTP (apiclient), keep books (ledger), pace (gate) or cut
-// (chunker); it is the place where these meet. Start with slot.call: the life
+// (chunker); it is the place where these meet. Start with deliver.go: the life
 // of a batch reads there from top to bottom.
 package tasks

@@ -33,6 +33,7 @@ type Fleet struct {
 	workers, census                   *prometheus.Desc
 	limit, used, held, breaker        *prometheus.Desc
 	warning                           seldom
+	told                              time.Time // of late jobs
 }
 
 // FleetParts are what a Fleet looks at.
@@ -46,6 +47,7 @@ type FleetParts struct {
 const (
 	freshFor   = time.Second
 	lookWithin = 3 * time.Second // of the ten that Prometheus waits
+	tellLate   = 10 * time.Minute
 	// censusFor is how old a census may be and still be told.
 	censusFor = time.Minute
 )
@@ -63,7 +65,7 @@ func NewFleet(parts FleetParts) *Fleet {
 		jobs:         desc("jobs", "Jobs of the fleet; those that have ended as long as their record is kept, a little late.", "state"),
 		blocked:      desc("jobs_blocked", "Running jobs of the fleet that stand still, by the reason.", "reason"),
 		pending:      desc("pending_targets", "Targets of running jobs that have no outcome yet.", "target_type", "priority"),
-		late:         desc("jobs_late", "Running jobs that will not be done before they expire, at their pace so far."),
+		late:         desc("jobs_late", "Running jobs that will not be done before they expire, at their pace so far; none of those whose calls are held, but for a quota."),
 		workers:      desc("workers", "Workers that Redis has heard of in the last seconds."),
 		census:       desc("census_timestamp_seconds", "When the jobs were last counted, by any process."),
 		limit:        desc("quota_limit", "What the fleet may send in a second, as configured or learned; 0 = no limit is known.", "target_type", "unit"),
@@ -181,18 +183,28 @@ func (f *Fleet) lookAtJobs(ctx context.Context, s *sight) error {
 	for state, n := range jobs {
 		s.gauge(f.jobs, float64(n), string(state))
 	}
-	s.gauge(f.late, float64(census.Late))
-	return f.lookAtHolds(ctx, s, running, pending)
+	late := map[string][]string{}
+	for _, j := range census.Late {
+		late[j.TargetType] = append(late[j.TargetType], j.ID)
+	}
+	return f.lookAtHolds(ctx, s, standing{running, late, pending})
 }
 
-// lookAtHolds tells of running jobs, by target type: what is left of them, and
-// whether they stand still.
-func (f *Fleet) lookAtHolds(ctx context.Context, s *sight, running map[string]int, pending map[[2]string]int64) error {
+// standing is the running jobs by target type.
+type standing struct {
+	running map[string]int
+	late    map[string][]string // ids
+	pending map[[2]string]int64 // targets, by priority too
+}
+
+// lookAtHolds tells what is left of running jobs, and whether they stand still.
+func (f *Fleet) lookAtHolds(ctx context.Context, s *sight, jobs standing) error {
 	blocked := map[gate.Reason]int{}
 	away := 0.0
+	var late []string
 	for _, t := range apiclient.TargetTypes() {
 		for _, p := range priorities() {
-			s.gauge(f.pending, float64(pending[[2]string{string(t), p}]), string(t), p)
+			s.gauge(f.pending, float64(jobs.pending[[2]string{string(t), p}]), string(t), p)
 		}
 		block, err := f.Gate.Blocked(ctx, string(t))
 		if err != nil {
@@ -201,7 +213,10 @@ func (f *Fleet) lookAtHolds(ctx context.Context, s *sight, running map[string]in
 		if block.Reason == gate.ReasonOutage {
 			away = 1
 		}
-		blocked[block.Reason] += running[string(t)]
+		blocked[block.Reason] += jobs.running[string(t)]
+		if block.Reason == "" || block.Reason == gate.ReasonQuota { // else the pace so far says nothing
+			late = append(late, jobs.late[string(t)]...)
+		}
 		for _, reason := range gate.Reasons() {
 			held := 0.0
 			if reason == block.Reason {
@@ -214,6 +229,11 @@ func (f *Fleet) lookAtHolds(ctx context.Context, s *sight, running map[string]in
 		s.gauge(f.blocked, float64(blocked[reason]), string(reason))
 	}
 	s.gauge(f.breaker, away)
+	s.gauge(f.late, float64(len(late)))
+	if len(late) > 0 && time.Since(f.told) > tellLate {
+		f.told = time.Now()
+		f.Log.Warn("jobs will not be done before they expire", "jobs", late[:min(len(late), 20)], "count", len(late))
+	}
 	return nil
 }
 

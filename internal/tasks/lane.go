@@ -14,13 +14,15 @@ import (
 type lane struct {
 	dispatcher *dispatcher
 	targetType apiclient.TargetType
-	jobs       map[string]*share
-	clock      float64     // the pass of the job served last: new jobs start from here
-	retries    float64     // calls with failed targets that may go before others: see before
-	closed     time.Time   // the gate has said that nothing goes until then
-	held       gate.Reason // why it has
-	alone      seldom      // it could not be asked
-	tasted     time.Time   // when a new job was last let go ahead
+	jobs       map[string]*share // all that are known
+	busy       map[string]*share // those with offers
+	tidied     time.Time         // see forget
+	clock      float64           // the pass of the job served last: new jobs start from here
+	retries    float64           // calls with failed targets that may go before others: see before
+	closed     time.Time         // the gate has said that nothing goes until then
+	held       gate.Reason       // why it has
+	alone      seldom            // it could not be asked
+	tasted     time.Time         // when a new job was last let go ahead
 
 	mu      sync.Mutex
 	waiting []*offer      // that run has not heard of yet
@@ -165,7 +167,7 @@ const linger = 2 * time.Millisecond
 // taken, it gives others a moment to become free too.
 func (l *lane) place(ctx context.Context) error {
 	places, several := l.dispatcher.places, 0
-	for _, s := range l.jobs {
+	for _, s := range l.busy {
 		several += len(s.queue)
 	}
 	several = min(several, l.dispatcher.group)
@@ -193,7 +195,7 @@ func (l *lane) pick(ctx context.Context) (group []*offer) {
 		if !l.within(ctx, o, s) {
 			continue
 		}
-		s.drop(time.Now())
+		l.drop(s, time.Now())
 		o.pass = s.pass
 		s.pass += o.stride()
 		group = append(group, o)
@@ -206,7 +208,7 @@ func (l *lane) pick(ctx context.Context) (group []*offer) {
 func (l *lane) putBack(group []*offer) {
 	for _, o := range slices.Backward(group) {
 		s := l.share(o.job)
-		s.queue = slices.Insert(s.queue, 0, o)
+		l.enqueue(s, 0, o)
 		s.pass -= o.stride()
 		l.dispatcher.release()
 	}
@@ -246,7 +248,7 @@ func (l *lane) takeWaiting() {
 		if len(s.queue) == 0 && time.Since(s.emptied) > memory {
 			s.pass = max(s.pass, l.clock) // time without an offer is no credit
 		}
-		s.queue = append(s.queue, o)
+		l.enqueue(s, len(s.queue), o)
 	}
 	clear(l.waiting)
 	l.waiting = l.waiting[:0]

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"slices"
 	"time"
 
 	"crier/internal/gate"
@@ -9,6 +10,7 @@ import (
 // share is a job's place in the order of service: stride scheduling, in which
 // a job's pass grows by targets over weight with each grant.
 type share struct {
+	job       string
 	pass      float64
 	queue     []*offer
 	emptied   time.Time // when its last offer was granted or given up
@@ -21,40 +23,65 @@ type share struct {
 const memory = 5 * time.Second
 
 // acquaintance is how long a job may be without an offer and yet be no new one.
-const acquaintance = 10 * time.Minute
+// Urgent jobs come in great numbers, and seldom have more than one offer.
+func (d *dispatcher) acquaintance() time.Duration {
+	if d.urgent {
+		return memory
+	}
+	return 10 * time.Minute
+}
 
 // share returns a job's place in the order of service, a new one where it has none.
 func (l *lane) share(job string) *share {
 	if l.jobs[job] == nil {
-		l.jobs[job] = &share{pass: l.clock}
+		l.jobs[job] = &share{job: job, pass: l.clock}
 	}
 	return l.jobs[job]
+}
+
+// forget drops, once a minute, what is known of jobs that have long had no offer.
+func (l *lane) forget(now time.Time) {
+	if now.Sub(l.tidied) < time.Minute {
+		return
+	}
+	l.tidied = now
+	for job, s := range l.jobs {
+		if len(s.queue) == 0 && now.Sub(s.emptied) > l.dispatcher.acquaintance() {
+			delete(l.jobs, job)
+		}
+	}
+}
+
+// enqueue puts an offer at a place of its job's queue.
+func (l *lane) enqueue(s *share, at int, o *offer) {
+	s.queue = slices.Insert(s.queue, at, o)
+	l.busy[s.job] = s
 }
 
 // stride is what a call costs its job in the order of service.
 func (o *offer) stride() float64 { return float64(o.targets) / float64(max(o.weight, 1)) }
 
-// drop takes the head off the queue.
-func (s *share) drop(now time.Time) {
+// drop takes the head off a queue, with all that hangs on it.
+func (l *lane) drop(s *share, now time.Time) {
+	s.queue[0] = nil
 	if s.queue = s.queue[1:]; len(s.queue) == 0 {
-		s.emptied = now
+		s.queue, s.emptied = nil, now
+		delete(l.busy, s.job)
 	}
 }
 
 // best returns the offer to serve next, or how long there is none. Offers that
 // nobody waits for any more are dropped on the way.
 func (l *lane) best(now time.Time) (*offer, *share, time.Duration) {
+	l.forget(now)
 	var best *share
 	wait := idle
-	for job, s := range l.jobs {
+	for _, s := range l.busy {
 		for len(s.queue) > 0 && s.queue[0].taken.Load() {
-			s.drop(now)
+			l.drop(s, now)
 		}
 		switch {
-		case len(s.queue) == 0:
-			if now.Sub(s.emptied) > acquaintance {
-				delete(l.jobs, job)
-			}
+		case len(s.queue) == 0: // it is no longer busy
 		case s.notBefore.After(now):
 			wait = min(wait, s.notBefore.Sub(now))
 		default:

@@ -1,8 +1,10 @@
 package tasks
 
 import (
+	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"crier/internal/apiclient"
 )
@@ -60,5 +62,34 @@ func TestNewJobsGoFirst(t *testing.T) {
 	fresh.served = true
 	if l.before(fresh, old) || !l.before(old, fresh) {
 		t.Error("of two that were served, the one that has had less for its weight does not go first")
+	}
+}
+
+// What was granted hangs on nothing, and jobs that come no more are forgotten,
+// those of one code sooner than campaigns.
+func TestJobsAreForgotten(t *testing.T) {
+	for _, tt := range []struct {
+		urgent bool
+		after  time.Duration
+	}{{true, 2 * time.Minute}, {false, 12 * time.Minute}} {
+		l := &lane{dispatcher: &dispatcher{urgent: tt.urgent}, jobs: map[string]*share{}, busy: map[string]*share{}}
+		now := time.Now()
+		for i := range 100 {
+			job := strconv.Itoa(i)
+			l.enqueue(l.share(job), 0, &offer{job: job, targets: 1})
+		}
+		for range 100 {
+			_, s, _ := l.best(now)
+			l.drop(s, now)
+			if s.queue != nil {
+				t.Fatal("a queue holds on to what was granted")
+			}
+		}
+		if o, _, _ := l.best(now.Add(time.Second)); o != nil || len(l.busy) > 0 || len(l.jobs) != 100 {
+			t.Errorf("urgent %v: %d jobs are busy, %d known", tt.urgent, len(l.busy), len(l.jobs))
+		}
+		if l.best(now.Add(tt.after)); len(l.jobs) != 0 {
+			t.Errorf("urgent %v: %d jobs are known after %v", tt.urgent, len(l.jobs), tt.after)
+		}
 	}
 }

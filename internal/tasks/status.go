@@ -35,6 +35,11 @@ type Status struct {
 	ETASeconds       *float64         `json:"eta_seconds"`        // null where nothing moves
 	Reasons          map[string]int64 `json:"reasons"`
 	ResendOf         *string          `json:"resend_of"`
+
+	// What people are told beside the document: when the job expires, and whether it
+	// will not be done by then (ledger.Job.Late).
+	ExpiresAt *time.Time `json:"-"`
+	Late      bool       `json:"-"`
 }
 
 // Done is the number of targets with a final outcome.
@@ -56,7 +61,7 @@ func NewStatus(ctx context.Context, g *gate.Gate, job ledger.Job) (Status, error
 		Total: job.Total, Pending: job.Pending, Sent: job.Sent, Failed: job.Failed, Unknown: job.Unknown,
 		Cancelled: job.Cancelled, Resent: job.Resent, Calls: job.Calls, Throttled: job.Throttled,
 		CreatedAt: known(job.Created), StartedAt: known(job.Started), FinishedAt: known(job.Finished),
-		Reasons: job.Reasons,
+		Reasons: job.Reasons, ExpiresAt: known(job.ExpiresAt),
 	}
 	if job.ResendOf != "" {
 		s.ResendOf = &job.ResendOf
@@ -78,7 +83,9 @@ func NewStatus(ctx context.Context, g *gate.Gate, job ledger.Job) (Status, error
 	if block.Reason != "" {
 		s.Blocked, s.BlockedSince = &block.Reason, known(block.Since)
 	}
-	if s.TargetsPerSecond > 0 && (s.Blocked == nil || *s.Blocked == gate.ReasonQuota) {
+	held := s.Blocked != nil && *s.Blocked != gate.ReasonQuota
+	s.Late = !held && job.Late(end)
+	if s.TargetsPerSecond > 0 && !held {
 		eta := math.Ceil(float64(s.Pending) / s.TargetsPerSecond)
 		s.ETASeconds = &eta
 	}
