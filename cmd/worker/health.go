@@ -55,7 +55,7 @@ func (h *health) problem(ctx context.Context) string {
 	}
 	switch {
 	case err != nil:
-		return redisconn.Trouble(h.conn.Addr(), err)
+		return h.conn.Trouble(err)
 	case unheard == nil:
 		return "starting: Redis answers, the worker gets ready"
 	}

@@ -23,7 +23,6 @@ import (
 
 	"crier/internal/gate"
 	"crier/internal/ledger"
-	"crier/internal/redisconn"
 	"crier/internal/tasks"
 )
 
@@ -63,7 +62,7 @@ type Parts struct {
 	Keys     *Keys              // nil = nobody is asked for one
 	Files    *tasks.Attachments // nil = files are not taken
 	Probe    Probe              // of Redis
-	Redis    string             // its address without a password, for people
+	Trouble  func(error) string // what an error says of Redis, without a secret: /readyz tells it
 	Registry *prometheus.Registry
 	Log      *slog.Logger
 }
@@ -166,7 +165,7 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		g.Log.Debug("not ready", "error", err)
-		http.Error(w, redisconn.Trouble(g.Redis, err), http.StatusServiceUnavailable)
+		http.Error(w, g.Trouble(err), http.StatusServiceUnavailable)
 		return
 	}
 	plain(w, "ready")

@@ -324,13 +324,13 @@ func TestReadyz(t *testing.T) {
 	}
 	r.wants(r.get("/healthz"), 200)
 
-	away := offline(t, func(_ *Config, parts *Parts) { parts.Redis = "nowhere" })
+	away := offline(t, nil)
 	w := &recorded{header: http.Header{}}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/readyz", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if away.ServeHTTP(w, request); w.status != 503 || !strings.Contains(w.text.String(), "Redis at nowhere cannot be reached: ") {
+	if away.ServeHTTP(w, request); w.status != 503 || !strings.Contains(w.text.String(), "Redis is lost: ") {
 		t.Errorf("%d %s", w.status, w.text.String())
 	}
 
