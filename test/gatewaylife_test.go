@@ -186,7 +186,9 @@ func TestGatewayWithoutRedis(t *testing.T) {
 	unavailable("/v1/jobs/j/targets", "u1\n")
 	unavailable("/v1/jobs/j/pause", "")
 	g.wants(503, "GET", "/v1/jobs/j", "")
-	g.wants(503, "GET", "/readyz", "")
+	if got := g.wants(503, "GET", "/readyz", ""); !strings.Contains(got.body, "Redis at "+w.redis.URL) || !strings.Contains(got.body, "cannot be reached: ") {
+		t.Errorf("/readyz says %q", got.body)
+	}
 	g.wants(200, "GET", "/healthz", "")
 	w.redis.Restart()
 	eventually(t, "it is ready again", func() bool { return g.call("GET", "/readyz", "").status == 200 })

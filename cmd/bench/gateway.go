@@ -64,7 +64,8 @@ func yardstick(ctx context.Context, log *slog.Logger) (http.Handler, error) {
 	g := gateway.New(ctx, gateway.DefaultConfig(), gateway.Parts{
 		Ledger: book, Queue: tasks.NewQueue(client, ledger.DefaultConfig().Namespace), Gate: gate.New(client, gate.DefaultConfig()),
 		Keys: keys, Registry: tasks.NewRegistry("bench"), Log: log,
-		Probe: func(context.Context) (float64, error) { return 0, nil },
+		Probe:   func(context.Context) (float64, error) { return 0, nil },
+		Trouble: error.Error,
 	})
 	go g.Watch(ctx)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -83,7 +83,7 @@ func TestHelpAndVersion(t *testing.T) {
 			t.Errorf("%s is missing in the help:\n%s", part, &help)
 		}
 	}
-	if code := run([]string{"--version"}, &version, &stderr); code != exitDone || !regexp.MustCompile(`^chatsim \S+ \(go1\S+.*\)\n$`).MatchString(version.String()) {
+	if code := run([]string{"--version"}, &version, &stderr); code != exitDone || !regexp.MustCompile(`^\S+ \(go1\S+.*\)\n$`).MatchString(version.String()) {
 		t.Errorf("--version: exit %d, %q", code, &version)
 	}
 	if stderr.Len() != 0 {

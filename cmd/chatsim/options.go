@@ -115,7 +115,7 @@ func parse(args []string, stdout, stderr io.Writer) (cfg chatsim.Config, listen 
 func defaults() kong.Vars {
 	cfg := chatsim.DefaultConfig()
 	return kong.Vars{
-		"version":       "chatsim " + settings.About(),
+		"version":       settings.About(),
 		"org":           cfg.Org,
 		"app":           cfg.App,
 		"token":         cfg.Token,

@@ -39,7 +39,7 @@ func run(args []string) int {
 	defer stop()
 	signal.Ignore(syscall.SIGPIPE) // the worker is ended even if nobody reads the report
 	if len(args) == 1 && args[0] == "--version" {
-		fmt.Fprintln(os.Stdout, "demo", settings.About())
+		fmt.Fprintln(os.Stdout, settings.About())
 		return 0
 	}
 	if len(args) != 1 {

@@ -67,6 +67,7 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 	}
 	g := gateway.New(ctx, cfg, gateway.Parts{
 		Ledger: a.ledger, Queue: a.queue, Gate: a.gate, Keys: keys, Files: files, Registry: registry, Log: log,
+		Trouble: a.conn.Trouble,
 		Probe: func(ctx context.Context) (float64, error) {
 			facts, err := a.conn.Check(ctx)
 			return facts.MemoryShare, err

@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"crier/internal/apiclient"
 	"crier/internal/gate"
@@ -56,12 +53,9 @@ func (h *health) problem(ctx context.Context) string {
 			err = *stuck
 		}
 	}
-	var refusal redis.Error
 	switch {
-	case errors.As(err, &refusal):
-		return fmt.Sprintf("Redis at %s refuses: %v", h.conn.Addr(), err)
 	case err != nil:
-		return fmt.Sprintf("Redis at %s cannot be reached: %v", h.conn.Addr(), err)
+		return h.conn.Trouble(err)
 	case unheard == nil:
 		return "starting: Redis answers, the worker gets ready"
 	}

@@ -219,26 +219,61 @@ func settingsOf(t *testing.T, files ...string) []string {
 	return names
 }
 
-// TestEverySettingCanBeMade: a setting in .env that is not handed on would do
-// nothing, and nobody would be told.
+// TestEverySettingCanBeMade: a setting in .env that is not handed on does
+// nothing, and nobody is told. So there are few, and the page names them.
 func TestEverySettingCanBeMade(t *testing.T) {
 	common := []string{"internal/settings/chat.go", "internal/settings/log.go", "internal/settings/settings.go"}
-	elsewhere := []string{ // what the stack decides itself
-		"CHAT_TOKEN", "CHAT_TOKEN_FILE", "CHAT_CLIENT_SECRET", "REDIS_URL_FILE", "LOG_FORMAT",
-		"ENQUEUE_API_KEYS", "ENQUEUE_TLS_CERT", "ENQUEUE_TLS_KEY",
+	fixed := []string{
+		"CHAT_TOKEN", "CHAT_TOKEN_FILE", "CHAT_CLIENT_SECRET", "ENQUEUE_API_KEYS", "ENQUEUE_TLS_CERT", "ENQUEUE_TLS_KEY",
+		"REDIS_URL", "REDIS_URL_FILE", "ADMIN_ADDR", "SHUTDOWN_TIMEOUT", "ENQUEUE_LISTEN", "ENQUEUE_API_KEYS_FILE",
 	}
-	services := stack(t, nil, "sandbox").Services
+	page, err := os.ReadFile(filepath.Join(repository, "docs/compose.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, variable := range fixed {
+		if !strings.Contains(string(page), "`"+variable+"`") {
+			t.Errorf("docs/compose.md does not say that .env cannot set %s", variable)
+		}
+	}
 	for service, file := range map[string]string{"worker": "cmd/worker/settings.go", "gateway": "cmd/enqueue/serve.go"} {
 		known := settingsOf(t, append(common, file)...)
+		var env []string
 		for _, variable := range known {
-			if _, made := services[service].Environment[variable]; !made && !slices.Contains(elsewhere, variable) {
-				t.Errorf("%s: %s cannot be set", service, variable)
+			env = append(env, variable+"=set")
+		}
+		given := stack(t, env).Services[service].Environment
+		for _, variable := range known {
+			value, there := given[variable]                                                             // nil = as in .env
+			made := there && (value == nil || *value == "set") || variable == "CHAT_CLIENT_SECRET_FILE" // which is mounted
+			if made == slices.Contains(fixed, variable) {
+				t.Errorf("%s: %s can be set: %t", service, variable, made)
 			}
 		}
-		for variable := range services[service].Environment {
+		for variable := range given {
 			if variable != "GOMEMLIMIT" && !slices.Contains(known, variable) {
 				t.Errorf("%s: there is no setting %s", service, variable)
 			}
+		}
+	}
+}
+
+// TestWhoSeesTheKeys: Prometheus reads metrics, and must not be able to send.
+func TestWhoSeesTheKeys(t *testing.T) {
+	seen := map[string][]string{}
+	for name, s := range stack(t, nil, "sandbox").Services {
+		for _, v := range s.Volumes {
+			if v.Type == types.VolumeTypeVolume {
+				seen[v.Source] = append(seen[v.Source], name)
+			}
+			if (v.Source == "keys" || v.Source == "metrics-key") && v.ReadOnly == (name == oneShot) {
+				t.Errorf("%s: %s is read-only: %t", name, v.Source, v.ReadOnly)
+			}
+		}
+	}
+	for volume, want := range map[string][]string{"keys": {"gateway", oneShot}, "metrics-key": {oneShot, "prometheus"}} {
+		if slices.Sort(seen[volume]); !slices.Equal(seen[volume], want) {
+			t.Errorf("%s is seen by %v, want %v", volume, seen[volume], want)
 		}
 	}
 }
@@ -340,9 +375,9 @@ func TestPortsFit(t *testing.T) {
 			t.Errorf("%s shows the key %q", job.JobName, job.Authorization.CredentialsFile)
 		}
 		if file := job.Authorization.CredentialsFile; file != "" && !slices.ContainsFunc(services["prometheus"].Volumes, func(v types.ServiceVolumeConfig) bool {
-			return v.Source == "keys" && v.Target == filepath.Dir(file)
+			return v.Source == "metrics-key" && v.Target == filepath.Dir(file)
 		}) {
-			t.Errorf("%s is not in the volume of the keys", file)
+			t.Errorf("%s is not in the volume of that key", file)
 		}
 	}
 	if want := map[string]int{"crier-worker worker": ports["worker"], "crier-gateway gateway": ports["gateway"]}; !maps.Equal(scraped, want) {

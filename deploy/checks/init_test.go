@@ -17,8 +17,12 @@ func runInit(t *testing.T, keys, wget string, env []string, args ...string) (str
 	if err := os.WriteFile(filepath.Join(bin, "wget"), []byte("#!/bin/sh\nexit "+wget+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	metrics := filepath.Join(keys, "metrics") // a volume of its own
+	if err := os.MkdirAll(metrics, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	command := exec.CommandContext(t.Context(), "sh", append([]string{filepath.Join(repository, "deploy/compose/init.sh")}, args...)...)
-	command.Env = append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "KEYS=" + keys}, env...)
+	command.Env = append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "KEYS=" + keys, "METRICS=" + metrics}, env...)
 	out, err := command.CombinedOutput()
 	return string(out), err == nil
 }
@@ -69,7 +73,7 @@ func TestInitMakesKeysOnce(t *testing.T) {
 		}
 	}
 	run()
-	keys, metrics := read("api-keys"), read("metrics-key")
+	keys, metrics := read("api-keys"), read("metrics/metrics-key")
 	if !regexp.MustCompile(`^[0-9a-f]{64}\n[0-9a-f]{64}\n$`).MatchString(keys) || !strings.HasSuffix(keys, "\n"+metrics+"\n") {
 		t.Errorf("keys %q, that for metrics %q", keys, metrics)
 	}
@@ -81,17 +85,24 @@ func TestInitMakesKeysOnce(t *testing.T) {
 		t.Errorf("key: %t, %q", ok, said)
 	}
 	run()
-	if read("api-keys") != keys || read("metrics-key") != metrics {
+	if read("api-keys") != keys || read("metrics/metrics-key") != metrics {
 		t.Error("a second run made others")
 	}
-	for _, name := range []string{"api-keys", "metrics-key"} { // to be made anew
+	remove := func(name string) {
+		t.Helper()
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 		run()
-		if now := read("api-keys"); now == keys || !strings.HasSuffix(now, "\n"+read("metrics-key")+"\n") {
-			t.Errorf("without %s: %q", name, now)
-		}
+	}
+	if remove("metrics/metrics-key"); read("api-keys") != keys || read("metrics/metrics-key") != metrics {
+		t.Error("a copy that was lost is not made again")
+	}
+	remove("api-keys")
+	if now := read("api-keys"); strings.Contains(now, client) || strings.Contains(now, metrics) || !strings.HasSuffix(now, "\n"+read("metrics/metrics-key")+"\n") {
+		t.Errorf("keys made anew: %q, were %q", now, keys)
+	}
+	for _, name := range []string{"api-keys", "metrics/metrics-key"} {
 		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o644 {
 			t.Errorf("others cannot read %s: %v, %v", name, info, err)
 		}

@@ -18,17 +18,16 @@ if [ "${1:-}" = key ]; then
   exit
 fi
 
-# The first key is for clients, the second for Prometheus, which wants it in a file of its own. A file is there whole
-# or not at all.
+# The first key is for clients, the second for Prometheus, which is shown a copy of that one alone. A file is there
+# whole or not at all.
 umask 022
-if ! [ -s metrics-key ]; then
-  key >metrics-key.new
-  mv metrics-key.new metrics-key
-fi
-if ! grep -qxF "$(cat metrics-key)" api-keys 2>/dev/null; then
-  printf '%s\n%s\n' "$(key)" "$(cat metrics-key)" >api-keys.new
+metrics=${METRICS:-/tmp}
+if [ -z "$(sed -n 2p api-keys 2>/dev/null)" ]; then
+  printf '%s\n%s\n' "$(key)" "$(key)" >api-keys.new
   mv api-keys.new api-keys
 fi
+sed -n 2p api-keys | tr -d '\n' >"$metrics/metrics-key.new"
+mv "$metrics/metrics-key.new" "$metrics/metrics-key"
 
 given='' missing=''
 for name in CHAT_URL CHAT_ORG CHAT_APP CHAT_CLIENT_ID CHAT_CLIENT_SECRET_FILE; do

@@ -62,6 +62,7 @@ type Parts struct {
 	Keys     *Keys              // nil = nobody is asked for one
 	Files    *tasks.Attachments // nil = files are not taken
 	Probe    Probe              // of Redis
+	Trouble  func(error) string // what an error says of Redis, without a secret: /readyz tells it
 	Registry *prometheus.Registry
 	Log      *slog.Logger
 }
@@ -160,11 +161,11 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	err := g.Ledger.Ping(ctx)
 	if err == nil {
-		err = g.pressure.answers() // else the next job could be refused still
+		err = g.pressure.lost() // else the next job could be refused still
 	}
 	if err != nil {
 		g.Log.Debug("not ready", "error", err)
-		http.Error(w, "Redis cannot be reached", http.StatusServiceUnavailable)
+		http.Error(w, g.Trouble(err), http.StatusServiceUnavailable)
 		return
 	}
 	plain(w, "ready")

@@ -30,7 +30,7 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 			Name: "crier_http_request_duration_seconds", Help: "Time from a request's head to the end of its answer.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 120},
 		}, []string{"route"}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "crier_http_requests_in_flight", Help: "Requests under way."}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "crier_http_requests_in_flight", Help: "Requests under way, without health checks and scrapes."}),
 	}
 	registry.MustRegister(m.requests, m.seconds, m.inFlight)
 	return m
@@ -61,9 +61,14 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = answer.control.SetReadDeadline(began.Add(g.cfg.IdleTimeout / 2)) // not every connection has one
 	}
 	r = withExchange(answer, r)
-	g.metrics.inFlight.Inc()
+	counted := !isHealth(r.URL.Path) // who looks would see himself
+	if counted {
+		g.metrics.inFlight.Inc()
+	}
 	defer func() {
-		g.metrics.inFlight.Dec()
+		if counted {
+			g.metrics.inFlight.Dec()
+		}
 		fault := recover()
 		if fault != nil && fault != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 			g.Log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))

@@ -45,7 +45,7 @@ type pressure struct {
 	mu     sync.Mutex
 	load   float64 // share of the nearest bound; 1 and above: nothing is taken
 	why    string
-	gone   bool             // Redis did not answer
+	gone   error            // why Redis did not answer
 	recent [3]time.Duration // how long the last answers took
 	n      int
 }
@@ -58,7 +58,7 @@ func newPressure(cfg PressureConfig, probe Probe, log *slog.Logger) *pressure {
 func (p *pressure) watch(ctx context.Context) {
 	for {
 		wait := p.cfg.Every
-		if p.look(ctx); p.answers() != nil {
+		if p.look(ctx); p.lost() != nil {
 			wait = min(wait, 100*time.Millisecond) // clients wait for it
 		}
 		select {
@@ -81,7 +81,7 @@ func (p *pressure) look(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.load
-	if p.gone = err != nil; p.gone {
+	if p.gone = err; err != nil {
 		p.load, p.why = 1, "Redis does not answer"
 	} else {
 		p.recent[p.n%len(p.recent)] = time.Since(began)
@@ -110,11 +110,18 @@ func (p *pressure) weigh(share float64) {
 	}
 }
 
-// answers fails where Redis did not answer when it was last asked.
+// lost is why Redis did not answer when it was last asked; nil = it did.
+func (p *pressure) lost() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
+}
+
+// answers refuses what a client asks for where Redis is lost.
 func (p *pressure) answers() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.gone {
+	if p.gone != nil {
 		return p.refusal()
 	}
 	return nil

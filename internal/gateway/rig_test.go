@@ -60,6 +60,7 @@ func partsOn(t *testing.T, client redis.UniversalClient, log *lines) Parts {
 	return Parts{
 		Ledger: book, Queue: tasks.NewQueue(client, books.Namespace), Gate: gate.New(client, gate.DefaultConfig()),
 		Probe:    func(context.Context) (float64, error) { return 0, nil },
+		Trouble:  func(err error) string { return "Redis is lost: " + err.Error() },
 		Registry: prometheus.NewRegistry(), Log: log.logger(),
 	}
 }

@@ -3,11 +3,13 @@ package gateway
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
@@ -328,8 +330,17 @@ func TestReadyz(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if away.ServeHTTP(w, request); w.status != 503 || !strings.Contains(w.text.String(), "Redis cannot be reached") {
+	if away.ServeHTTP(w, request); w.status != 503 || !strings.Contains(w.text.String(), "Redis is lost: ") {
 		t.Errorf("%d %s", w.status, w.text.String())
+	}
+
+	// What Redis is asked for says more than a ping.
+	state := redisState{err: errors.New("dial tcp: too slow")}
+	r.gateway.draining = t.Context()
+	r.gateway.pressure.probe = state.probe
+	r.gateway.pressure.look(t.Context())
+	if got := r.wants(r.get("/readyz"), 503); !strings.Contains(got.body, "too slow") {
+		t.Error(got.body)
 	}
 }
 
@@ -352,13 +363,19 @@ func TestRequestMetrics(t *testing.T) {
 		r.wants(r.get(fmt.Sprintf("/nothing/%d", i)), 404)
 	}
 	r.wants(r.post("/org/app/messages", document("u1")), 202)
+	r.gateway.mux.HandleFunc("GET /looks", func(w http.ResponseWriter, _ *http.Request) {
+		r.gateway.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/metrics", nil))
+	})
+	if text := r.wants(r.get("/looks"), 200).body; !strings.Contains(text, "crier_http_requests_in_flight 1\n") {
+		t.Errorf("a request under way does not count: %s", text)
+	}
 	text := r.wants(r.get("/metrics"), 200).body
 	for _, want := range []string{
 		`crier_http_requests_total{code="404",route="/v1/jobs/{id}"} 3`,
 		`crier_http_requests_total{code="404",route="none"} 3`,
 		`crier_http_requests_total{code="202",route="/{org}/{app}/messages"} 1`,
 		`crier_http_request_duration_seconds_count{route="none"} 3`,
-		`crier_http_requests_in_flight 1`, // this one
+		`crier_http_requests_in_flight 0`, // this one does not count
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("there is no %s", want)

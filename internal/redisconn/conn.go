@@ -119,6 +119,15 @@ func newClient(o *redis.UniversalOptions) redis.UniversalClient {
 // embedded server, what other programs can reach it by.
 func (c *Conn) Addr() string { return c.addr }
 
+// Trouble tells a person what is wrong with this Redis. err is of a command, and
+// not nil.
+func (c *Conn) Trouble(err error) string {
+	if refusal := redis.Error(nil); errors.As(err, &refusal) {
+		return fmt.Sprintf("Redis at %s refuses: %v", c.addr, err)
+	}
+	return fmt.Sprintf("Redis at %s cannot be reached: %v", c.addr, err)
+}
+
 // Close closes the client and ends the embedded server. Further calls do nothing.
 func (c *Conn) Close() error {
 	if err := c.close(); err != nil && !errors.Is(err, redis.ErrClosed) {
