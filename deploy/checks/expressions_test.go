@@ -77,7 +77,7 @@ var counter = regexp.MustCompile(`_(total|bucket|sum|count)$`)
 
 // fleetWide are the gauges that have the same value on every process, so that a sum
 // of them would count the fleet once for each.
-var fleetWide = regexp.MustCompile(`^crier_(quota_limit|quota_used_ratio|jobs|jobs_blocked|breaker_open|pending_targets|jobs_late|workers|census_timestamp_seconds|queue_tasks|queue_latency_seconds)$`)
+var fleetWide = regexp.MustCompile(`^crier_(quota_limit|quota_used_ratio|jobs|jobs_blocked|calls_held|breaker_open|pending_targets|jobs_late|workers|census_timestamp_seconds|queue_tasks|queue_latency_seconds)$`)
 
 // Every expression can be parsed, is of the chosen processes, and adds up only
 // what can be.
