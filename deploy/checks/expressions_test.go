@@ -72,6 +72,17 @@ func (s selector) aggregate() parser.ItemType {
 	return 0
 }
 
+// ofOneInstallation is whether the innermost aggregation around it keeps
+// installations apart.
+func (s selector) ofOneInstallation() bool {
+	for _, node := range slices.Backward(s.path) {
+		if a, ok := node.(*parser.AggregateExpr); ok {
+			return slices.Contains(a.Grouping, "namespace")
+		}
+	}
+	return false
+}
+
 // counter are the names of what only grows: alone it tells nothing.
 var counter = regexp.MustCompile(`_(total|bucket|sum|count)$`)
 
@@ -94,6 +105,9 @@ func TestExpressionsOfBoards(t *testing.T) {
 				}
 				if fleetWide.MatchString(s.Name) && s.aggregate() != parser.MAX {
 					t.Errorf("%s: %s is the same on every process: take max of it", q.where, s.Name)
+				}
+				if fleetWide.MatchString(s.Name) && len(s.path) > 1 && !s.ofOneInstallation() {
+					t.Errorf("%s: %s is of several installations: take max by (namespace, ...) of it", q.where, s.Name)
 				}
 				if strings.HasPrefix(s.Name, "crier_redis_") && counter.MatchString(s.Name) && !strings.Contains(s.Name, "_pool_") && s.aggregate() != parser.MAX {
 					t.Errorf("%s: %s is the server's, told by every process: take max of it", q.where, s.Name)
