@@ -21,8 +21,8 @@ demo: build ## Deliver 10,000 messages through a simulated API; needs nothing bu
 test: ## Run all tests; with redis-server installed against it, else against an embedded Redis
 	go test ./...
 
-race: ## Run the packages' tests with the race detector (those in test/ try programs from outside, which it cannot see)
-	go test -race $$(go list ./... | grep -v '^crier/test$$')
+race: ## Run tests with the race detector (not those of test/, whose programs it cannot see into, nor the simulation, which is one goroutine)
+	go test -race $$(go list ./... | grep -vE '^crier/(test|internal/pacing)$$')
 
 deploy-test: ## Hold boards, alerts, compose file, image and chart against the tools that read them; needs prometheus, promtool and redis-server
 	cd deploy/checks/chart && go vet ./... && go test ./...
