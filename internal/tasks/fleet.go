@@ -159,7 +159,7 @@ func (f *Fleet) lookAtQueues(ctx context.Context, s *sight) error {
 // lookAtJobs tells what the census says, and which of the running jobs stand still.
 func (f *Fleet) lookAtJobs(ctx context.Context, s *sight) error {
 	census, err := f.Ledger.Census(ctx)
-	if err != nil {
+	if err != nil || census.At.IsZero() { // the first one is being taken elsewhere
 		return err
 	}
 	s.gauge(f.census, float64(census.At.UnixMilli())/1000)

@@ -136,6 +136,19 @@ func TestBrokenTasksAreCounted(t *testing.T) {
 	}
 }
 
+// While another process takes the first census of all, nothing is told of jobs.
+func TestFleetBeforeTheFirstCensus(t *testing.T) {
+	r := newRig(t, nil)
+	if err := r.redis.Client().Set(t.Context(), "crier:lock:census", "another", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	got := r.seen()
+	_, counted := got["crier_census_timestamp_seconds"]
+	if _, told := got["crier_jobs{running}"]; counted || told || got["crier_queue_scrape_success"] != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
 // Of a Redis that does not answer nothing is told but that.
 func TestFleetUnseen(t *testing.T) {
 	r := newRig(t, nil)
