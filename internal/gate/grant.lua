@@ -141,9 +141,10 @@ for call = 1, reason and 1 or #targets do -- the hold has run out: one call trie
   for _, q in ipairs(quotas) do
     local cost = q.cost(fit)
     q.new = q.new + cost
-    -- Whoever comes late may catch up a little; with targets, by whole calls that had to wait for room.
+    -- Whoever comes late may catch up a little: by a call, and with targets by up to a second, since whole calls wait
+    -- for room. Not by more: what has caught up has used its window up early, comes late again, and so on for ever.
     local behind = 0.05 * second + q.takes(q.cost(largest))
-    if q.targets then behind = math.max(2 * behind, q.window / 8) end
+    if q.targets then behind = math.max(behind, math.min(q.window / 8, second)) end
     q.due = math.max(q.due, now - behind - late) + q.takes(cost)
   end
   granted, last = granted + 1, fit
