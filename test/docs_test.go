@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	linkIn    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	linkIn    = regexp.MustCompile(`\]\(([^)\s]+)[^)]*\)`)
 	notInSlug = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
@@ -57,8 +57,10 @@ func read(t *testing.T, name string) string {
 // headings are those of a page, as a link to them is written.
 func headings(page string) []string {
 	var found []string
+	fenced := false
 	for line := range strings.Lines(page) {
-		if hashes, title, ok := strings.Cut(line, " "); ok && strings.Trim(hashes, "#") == "" {
+		fenced = fenced != strings.HasPrefix(line, "```")
+		if hashes, title, _ := strings.Cut(line, " "); !fenced && hashes != "" && strings.Trim(hashes, "#") == "" {
 			title = notInSlug.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), "")
 			found = append(found, strings.ReplaceAll(title, " ", "-"))
 		}

@@ -19,8 +19,8 @@ const endTimeout = 40 * time.Second // for a worker to end: it gives its calls 3
 type usage struct {
 	cpu  time.Duration // user and system
 	peak int64         // most resident memory in bytes
-	// atMost: peak is that of bench itself, which the kernel counts in; the
-	// process has had less.
+	// atMost: peak may be that of bench itself, which the kernel counts in; the
+	// process has had no more.
 	atMost bool
 }
 

@@ -141,10 +141,11 @@ for call = 1, reason and 1 or #targets do -- the hold has run out: one call trie
   for _, q in ipairs(quotas) do
     local cost = q.cost(fit)
     q.new = q.new + cost
-    -- Whoever comes late may catch up a little: by a call, and with targets by up to a second, since whole calls wait
-    -- for room. Not by more: what has caught up has used its window up early, comes late again, and so on for ever.
+    -- Whoever comes late may catch up a little: by a call; with targets by two, since whole calls wait for room, or an
+    -- eighth of the window, up to a second. Not by more: what has caught up has used its window up early, comes late
+    -- again, and so on for ever. Urgent calls are small, and leave bulk calls what these may still catch up.
     local behind = 0.05 * second + q.takes(q.cost(largest))
-    if q.targets then behind = math.max(behind, math.min(q.window / 8, second)) end
+    if q.targets then behind = math.max(behind, math.min(math.max(2 * behind, q.window / 8), urgent and q.window or second)) end
     q.due = math.max(q.due, now - behind - late) + q.takes(cost)
   end
   granted, last = granted + 1, fit

@@ -40,7 +40,7 @@ func bulk(t *testing.T, c *clock, g *Gate, length time.Duration, targets ...int)
 }
 
 // lateness is what an asker may catch up with (grant.lua), so spacing is as even
-// as that; with targets, an eighth of the window more, and at most a second.
+// as that and a call; with targets an eighth of the window, up to a second.
 const lateness = 50 * time.Millisecond
 
 // Bulk calls are even, and yet nothing of the quota is lost, but for the

@@ -47,6 +47,8 @@ func known() []Scenario {
 		s.Length, s.Bands = 5*time.Minute, between(60, 300, 0.97, 0.005)
 		return s
 	}
+	coded := minute("known-minute-urgent", "6,000 targets/min, known; batches of 600, and an urgent call every 0.5 s", Fixed)
+	coded.Fleet.Batch, coded.Fleet.Urgent = Range{Least: 600}, 500*time.Millisecond
 	return []Scenario{
 		tell("known-targets-fixed", "30 calls/s and 3,000 targets/5 s, known; batches of 250", both, Range{Least: 250},
 			perSecond(30, Fixed), targets(3000, 5*time.Second, Fixed)),
@@ -58,6 +60,7 @@ func known() []Scenario {
 			perSecond(30, Sliding), targets(3000, 5*time.Second, Sliding)),
 		minute("known-minute-fixed", "6,000 targets/min, known; batches of 300 to 330, which do not fill it", Fixed),
 		minute("known-minute-sliding", "the same with sliding windows", Sliding),
+		coded,
 	}
 }
 
